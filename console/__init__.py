@@ -1,0 +1,1 @@
+"""What a person sees; imports trader, holds no trading state of its own."""

@@ -1,0 +1,1 @@
+"""Whole screens; may import panes and widgets."""

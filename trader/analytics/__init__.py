@@ -1,0 +1,1 @@
+"""Where profit and loss came from; may import core and utils."""

@@ -1,0 +1,1 @@
+"""Events, journal, fold, engine, clock, ids, money; imports utils alone."""

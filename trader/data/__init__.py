@@ -1,0 +1,1 @@
+"""Bars: sample, synthesis, import, store, checks, feeds; may import core and utils."""

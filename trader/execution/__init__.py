@@ -1,0 +1,1 @@
+"""Orders at a broker: adapter, manager, reconciliation, protection; may import core and utils."""

@@ -1,0 +1,1 @@
+"""Features that see no future; may import core and utils."""

@@ -1,0 +1,1 @@
+"""How fit a model still is: drift, accuracy, age; may import core and utils."""

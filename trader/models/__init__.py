@@ -1,0 +1,1 @@
+"""Labels, learners, validation, calibration, artefacts; may import core and utils."""

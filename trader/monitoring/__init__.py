@@ -1,0 +1,1 @@
+"""Execution quality; may import core and utils."""

@@ -1,0 +1,1 @@
+"""Batch stages from data to validated model; may import all rooms below system."""

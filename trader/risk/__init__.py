@@ -1,0 +1,1 @@
+"""Four layers of rules, sizing, breakers; may import core and utils."""

@@ -1,0 +1,1 @@
+"""From probabilities and bars to signals; may import core and utils."""
