@@ -19,7 +19,7 @@ FIELDS = ("open", "high", "low", "close", "volume")
 class Slice(NamedTuple):
     """All symbols at one bar. Arrays have shape ``(n_symbols,)``; a missing bar is NaN in every field."""
 
-    index: int                  # running number within the panel or session
+    index: int  # type: ignore[assignment]   # running number; hides tuple.index on purpose
     ts_ns: int                  # start of the bar
     available_ns: int           # when it may be used: the end of the bar
     open: FloatArray
