@@ -1,1 +1,1 @@
-"""Features that see no future; may import core and utils."""
+"""Features that see no future, computed once for batch and live; may import core and utils."""

@@ -1,0 +1,61 @@
+"""Where in the day and the week a bar stands, and whether its volume is usual for that time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trader.core.panel import FloatArray
+from trader.features.columns import Columns
+from trader.features.feature import Feature
+from trader.features.sessions import OPENING_MINUTE, SESSION_MINUTES
+
+
+@dataclass(frozen=True)
+class TimeOfDay(Feature):
+    """Share of the regular session that had passed when the bar began (0 on daily bars), and the day of the week."""
+
+    inputs = ("ts_ns",)
+    names = ("time_of_day", "day_of_week")
+    lookback = 0
+
+    def compute(self, columns: Columns) -> FloatArray:
+        share = (columns.minute - OPENING_MINUTE) / SESSION_MINUTES
+        if not columns.intraday:
+            share = np.zeros(len(columns))
+        return np.stack([share, ((columns.day + 3) % 7).astype(np.float64)], axis=1)
+
+
+@dataclass(frozen=True)
+class RelativeVolume(Feature):
+    """Log of a bar's volume over the mean volume of earlier bars at the same time of day.
+
+    Looks at the ``window`` bars before; NaN with fewer than ``at_least`` bars of that time among them, or no volume.
+    On daily bars all bars stand at the same time, and it is the log of volume over the mean of the window.
+    """
+
+    window: int = 286
+    at_least: int = 3
+    inputs = ("volume", "ts_ns")
+    names = ("relative_volume",)
+
+    @property
+    def lookback(self) -> int:  # type: ignore[override]
+        return self.window
+
+    def compute(self, columns: Columns) -> FloatArray:
+        n = len(columns)
+        slot = columns.minute if columns.intraday else np.zeros(n, dtype=np.int64)
+        order = np.argsort(slot, kind="stable")
+        key = slot[order] * np.int64(n + 1) + order
+        first = np.searchsorted(key, slot[order] * np.int64(n + 1) + np.maximum(order - self.window, 0))
+        total = np.concatenate(([0.0], np.cumsum(columns.volume[order])))
+        place = np.arange(n)
+        count = place - first
+        out = np.full(n, np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            usual = (total[place] - total[first]) / count
+            ratio = np.log(columns.volume[order] / usual)
+        out[order] = np.where((count >= self.at_least) & np.isfinite(ratio), ratio, np.nan)
+        return out
