@@ -1,8 +1,8 @@
 """The triple-barrier method on arrays: which barrier a price path touches first, when, at what return.
 
-Reference: López de Prado, *Advances in Financial Machine Learning* (2018), chapter 3. Conventions here: the path
-starts after the entry bar, a touch is strict (``>`` and ``<``), returns are simple, and a label whose outcome lies
-beyond the last bar is *unresolved*, never guessed.
+Reference: López de Prado, *Advances in Financial Machine Learning* (2018), chapter 3. Conventions: the path
+starts after the entry bar, a touch is strict (``>`` and ``<``), returns are simple, and a label whose outcome
+lies beyond the last bar is *unresolved*, never guessed.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def triple_barrier(
     n_bars, n_events = len(prices), len(start)
     if not np.all(np.isfinite(prices) & (prices > 0)):
         bad = int(np.flatnonzero(~(np.isfinite(prices) & (prices > 0)))[0])
-        raise ValueError(f"close must be finite and positive; bar {bad} holds {prices[bad]}: drop such bars first")
+        raise ValueError(f"close must be finite and positive; bar {bad} holds {prices[bad]}: drop it first")
     if n_events and (start.min() < 0 or start.max() >= n_bars):
         raise ValueError(f"start_index must lie in 0..{n_bars - 1}; got {start.min()}..{start.max()}")
     within = (open, high, low)

@@ -83,8 +83,9 @@ class TripleBarrierLabeler:
     def transform(self, df: pd.DataFrame) -> pd.Series:
         """Classes 0, 1, 2 on the index of ``df`` (float; NaN where the outcome lies beyond the data).
 
-        ``df`` has the column ``close`` (and ``open, high, low`` for ``use_high_low``); ``close_at_session_end``
-        needs a column ``timestamp`` or a time index. Rows with a NaN close get NaN; paths skip them.
+        ``df`` has the column ``close`` (``open, high, low`` too for ``use_high_low``);
+        ``close_at_session_end`` needs a column ``timestamp`` or a time index. Rows with a NaN close get
+        NaN; paths skip them.
         """
         import pandas as pd
 
