@@ -1,0 +1,542 @@
+"""The engine: events in, events and commands out; no socket, no file, no clock, no chance.
+
+One slice runs through: validate → features and model → limits → strategy → size → risk layers → intents.
+Whatever it decides it records as an event before it returns the command; the caller makes the record durable
+before it carries the command out, and hands every answer back through :meth:`Engine.on_event`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from trader.core import events as ev
+from trader.core.book import Book, Order
+from trader.core.commands import Cancel, CancelAll, Command, Submit
+from trader.core.days import day_of
+from trader.core.history import History
+from trader.core.ids import ClientIds
+from trader.core.money import ZERO, decimal, to_tick
+from trader.core.orders import AT_BROKER, OrderState
+from trader.core.panel import FloatArray, Slice
+from trader.core.signals import Signal
+
+T = TypeVar("T")
+
+
+class Validator(Protocol):
+    """Checks a slice; ``issues`` have symbol, type, value, limit, message."""
+
+    def check_slice(self, bar: Slice, previous_close: FloatArray, now_ns: int) -> tuple[Any, Sequence[Any]]: ...
+
+
+class Predictor(Protocol):
+    """Calibrated class probabilities at a slice, shape ``(n_symbols, 3)``, NaN where there is none; or None."""
+
+    model_id: str
+
+    def predict(self, bar: Slice) -> FloatArray | None: ...
+
+
+class Monitor(Protocol):
+    """Watches predictions come true."""
+
+    def on_slice(self, bar: Slice, probabilities: FloatArray | None) -> ev.ModelHealth | None: ...
+
+
+class Strategy(Protocol):
+    """From what is known to signals."""
+
+    name: str
+
+    def on_slice(self, context: Any) -> list[Signal]: ...
+
+
+class Risk(Protocol):
+    """The four layers."""
+
+    system: Any
+    halt_reason: str | None
+
+    def on_slice(self, bar: Slice, book: Book, history: History) -> Sequence[ev.AnyEvent]: ...
+    def vet(self, intent: ev.OrderIntent, book: Book, history: History) -> ev.RiskVerdict: ...
+    def on_rejection(self, ts: int) -> None: ...
+
+
+class Sizer(Protocol):
+    """From a signal to shares."""
+
+    def shares(self, signal: Signal, book: Book, history: History, multiplier: float) -> int: ...
+    def on_trade(self, trade: Any) -> None: ...
+
+
+class Ladder(Protocol):
+    """NORMAL → CAUTIOUS → EXIT_ONLY → HALTED."""
+
+    level: Any
+    multiplier: float
+
+    def report(self, component: str, ok: bool, now_ns: int, reason: str = "") -> ev.DegradationChanged | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Policy of the engine itself; limits belong to the risk layers."""
+
+    protect: bool = True                    # every position gets a stop at the broker
+    default_stop_pct: float = 0.02          # where the entry named none
+    partial_patience_slices: int = 2        # then the rest of an entry is cancelled, so that its exits cover it
+    flatten_on_halt: bool = True
+    halt_close_attempts: int = 5
+    journal_predictions: bool = True
+
+
+class Engine:
+    """See the module. Not thread-safe: one loop owns it."""
+
+    def __init__(
+        self, *, book: Book, apply: Callable[[ev.AnyEvent], None], sink: Callable[[ev.AnyEvent], None],
+        history: History, ids: ClientIds, validator: Validator, risk: Risk, sizer: Sizer, strategy: Strategy,
+        context: Callable[..., Any], ladder: Ladder, settings: EngineSettings | None = None,
+        predictor: Predictor | None = None, monitor: Monitor | None = None,
+    ) -> None:
+        self.book = book
+        self.history = history
+        self.settings = settings or EngineSettings()
+        self.risk = risk
+        self.strategy = strategy
+        self.predictor = predictor
+        self.monitor = monitor
+        self.now_ns = 0
+        self.halted = False
+        self._apply = apply
+        self._sink = sink
+        self._ids = ids
+        self._validator = validator
+        self._sizer = sizer
+        self._context = context
+        self._ladder = ladder
+        self._exits: dict[str, str] = {}                # symbol -> role of the exit that waits for cancels
+        self._halt_running = False
+        self._halt_attempts: dict[str, int] = {}
+        self._halt_cancelled = 0
+        self._halt_closed = 0
+        self._partial_since: dict[str, int] = {}
+        self._asked_cancel: dict[str, int] = {}
+        self._trades_seen = 0
+        self._last_health: ev.ModelHealth | None = None
+        self.halt_requests: list[str] = []              # reasons for which the engine wants the latch set
+
+    # --- recording ---------------------------------------------------------------------------------------
+
+    def record(self, event: ev.AnyEvent) -> None:
+        """Fold an event and put it into the journal."""
+        self.now_ns = max(self.now_ns, event.ts)
+        self._apply(event)
+        self._sink(event)
+
+    def note(self, level: str, source: str, text: str) -> None:
+        """A line for the event log."""
+        self.record(ev.Note(ts=self.now_ns, level=level, source=source, text=text))
+
+    def _guarded(self, component: str, step: Callable[[], T], fallback: T) -> T:
+        """Run one step; a failure degrades and is told, never kills the session."""
+        try:
+            result = step()
+        except Exception as error:
+            self.note("error", component, f"{type(error).__name__}: {error}")
+            self._report(component, False, f"{type(error).__name__}: {error}")
+            return fallback
+        self._report(component, True)
+        return result
+
+    def _report(self, component: str, ok: bool, reason: str = "") -> None:
+        change = self._ladder.report(component, ok, self.now_ns, reason)
+        if change is not None:
+            self.record(change)
+        system = self.risk.system
+        system.degradation_level = str(self._ladder.level)
+        system.degradation_multiplier = self._ladder.multiplier
+
+    def report_component(self, component: str, ok: bool, now_ns: int, reason: str = "") -> None:
+        """A part outside the engine works, or does not."""
+        self.now_ns = max(self.now_ns, now_ns)
+        self._report(component, ok, reason)
+
+    # --- a slice -----------------------------------------------------------------------------------------
+
+    def on_slice(self, bar: Slice) -> list[Command]:
+        """Everything that one slice sets off."""
+        self.now_ns = max(self.now_ns, bar.available_ns)
+        day = day_of(bar.available_ns)
+        previous = self.history.close(1)[0] if self.history.n else bar.close
+        self.record(_slice_event(bar, day))
+        self.history.append(bar, day)
+        valid = self._guarded("validator", lambda: self._validate(bar, previous), np.isfinite(bar.close))
+        probabilities = self._guarded("model", lambda: self._predict(bar), None)
+        self._guarded("monitor", lambda: self._watch_model(bar, probabilities), None)
+        self._guarded("risk", lambda: self._update_risk(bar), None)
+        commands: list[Command] = []
+        if self.risk.halt_reason and not self.halted:
+            self.halt_requests.append(self.risk.halt_reason)
+            return commands
+        if self._halt_running:
+            return self._continue_halt(insist=True)
+        if not self.halted:
+            none: list[Signal] = []
+            for signal in self._guarded("strategy", lambda: self._signals(bar, valid, probabilities), none):
+                commands += self._act(signal)
+        commands += self._tend_entries()
+        if self.settings.protect and not self.halted:
+            commands += self._guard()
+        return commands
+
+    def _validate(self, bar: Slice, previous: FloatArray) -> Any:
+        valid, issues = self._validator.check_slice(bar, previous, self.now_ns)
+        for issue in issues:
+            column = self.book.symbols.index(issue.symbol)
+            self.record(ev.DataIssue(
+                ts=self.now_ns, symbol=issue.symbol, kind=str(issue.type), value=issue.value, limit=issue.limit,
+                message=issue.message, fatal=not bool(valid[column]),
+            ))
+        return valid
+
+    def _predict(self, bar: Slice) -> FloatArray | None:
+        if self.predictor is None:
+            return None
+        probabilities = self.predictor.predict(bar)
+        if probabilities is not None and self.settings.journal_predictions:
+            columns = [_finite(probabilities[:, k]) for k in range(3)]
+            self.record(ev.Predictions(
+                ts=self.now_ns, model_id=self.predictor.model_id,
+                p_loss=columns[0], p_neutral=columns[1], p_profit=columns[2],
+            ))
+        return probabilities
+
+    def _watch_model(self, bar: Slice, probabilities: FloatArray | None) -> None:
+        if self.monitor is None:
+            return
+        health = self.monitor.on_slice(bar, probabilities)
+        if health is None:
+            return
+        self.risk.system.model_level = health.level
+        self.risk.system.model_multiplier = health.multiplier
+        self.record(health)
+
+    def _update_risk(self, bar: Slice) -> None:
+        self.risk.system.halted = self.halted
+        for trade in self.book.closed_trades[self._trades_seen:]:
+            self._sizer.on_trade(trade)
+        self._trades_seen = len(self.book.closed_trades)
+        for event in self.risk.on_slice(bar, self.book, self.history):
+            self.record(event)
+
+    def _signals(self, bar: Slice, valid: Any, probabilities: FloatArray | None) -> list[Signal]:
+        return self.strategy.on_slice(self._context(
+            slice=bar, history=self.history, book=self.book, probabilities=probabilities, ok=valid,
+        ))
+
+    # --- from signals to orders --------------------------------------------------------------------------
+
+    def _act(self, signal: Signal) -> list[Command]:
+        symbol = signal.symbol
+        held = self.book.quantity(symbol)
+        if held and signal.direction * held <= 0:
+            return self._exit(symbol, "exit", signal.reason)
+        if held or signal.direction == 0 or symbol in self._exits:
+            return []
+        if any(order.role == "entry" for order in self.book.open_orders_of(symbol)):
+            return []
+        multiplier = self._ladder.multiplier
+        shares = signal.shares if signal.shares is not None else self._sizer.shares(
+            signal, self.book, self.history, multiplier)
+        if shares <= 0:
+            return []
+        side = "buy" if signal.direction > 0 else "sell"
+        take_profit, stop_loss = _bracket(signal)
+        return self._submit(ev.OrderIntent(
+            ts=self.now_ns, client_order_id=self._ids.next("entry"), symbol=symbol, side=side,
+            quantity=Decimal(shares), role="entry", strategy=self.strategy.name,
+            time_in_force="gtc" if stop_loss is not None else "day", take_profit=take_profit, stop_loss=stop_loss,
+            signal_price=signal.price, probability=signal.probability,
+            expected_alpha_bps=signal.expected_alpha_bps, reason=signal.reason,
+        ))
+
+    def _submit(self, intent: ev.OrderIntent) -> list[Command]:
+        """Record the intent, have it vetted, and turn what is left of it into a command."""
+        self.record(intent)
+        verdict = self.risk.vet(intent, self.book, self.history)
+        self.record(verdict)
+        if verdict.action == "veto":
+            return []
+        self.record(ev.OrderSubmitting(ts=self.now_ns, client_order_id=intent.client_order_id))
+        return [Submit(
+            client_order_id=intent.client_order_id, symbol=intent.symbol, side=intent.side, quantity=verdict.quantity,
+            order_type=intent.order_type, time_in_force=intent.time_in_force, limit_price=intent.limit_price,
+            stop_price=intent.stop_price, take_profit=intent.take_profit, stop_loss=intent.stop_loss,
+        )]
+
+    def _exit(self, symbol: str, role: str, reason: str) -> list[Command]:
+        """Close a position. Its working exits hold the shares at the broker, so they are cancelled first."""
+        if symbol in self._exits:
+            return self._cancel_orders(symbol, reason)
+        if any(order.role in ("exit", "flatten", "halt") for order in self.book.open_orders_of(symbol)):
+            return []
+        self._exits[symbol] = role
+        cancels = self._cancel_orders(symbol, reason)
+        return cancels or self._finish_exit(symbol, reason)
+
+    def _finish_exit(self, symbol: str, reason: str = "") -> list[Command]:
+        if self.book.open_orders_of(symbol):
+            return []
+        role = self._exits.pop(symbol)
+        held = self.book.quantity(symbol)
+        if held == 0:
+            return []
+        return self._submit(ev.OrderIntent(
+            ts=self.now_ns, client_order_id=self._ids.next(role), symbol=symbol,
+            side="sell" if held > 0 else "buy", quantity=abs(held), role=role, strategy=self.strategy.name,
+            signal_price=self.book.marks.get(symbol, 0.0), reason=reason,
+        ))
+
+    def _cancel_orders(self, symbol: str, reason: str) -> list[Command]:
+        """Ask to cancel a symbol's open orders; of a bracket's two legs one, which takes the other with it."""
+        groups: set[str] = set()
+        commands: list[Command] = []
+        for order in self.book.open_orders_of(symbol):
+            if order.parent and order.parent in groups:
+                continue
+            if order.parent:
+                groups.add(order.parent)
+            commands += self._cancel(order, reason)
+        return commands
+
+    def _cancel(self, order: Order, reason: str) -> list[Command]:
+        asked = self._asked_cancel.get(order.client_order_id, -1_000)
+        if order.state not in AT_BROKER or not order.broker_order_id or self.book.slices - asked < 2:
+            return []
+        self._asked_cancel[order.client_order_id] = self.book.slices
+        self.record(ev.OrderCancelRequested(ts=self.now_ns, client_order_id=order.client_order_id, reason=reason))
+        return [Cancel(client_order_id=order.client_order_id, broker_order_id=order.broker_order_id)]
+
+    def _tend_entries(self) -> list[Command]:
+        """An entry that stays partly filled is cut, so that its exits can cover what it got."""
+        commands: list[Command] = []
+        partial = {o.client_order_id: o for o in self.book.open_orders.values()
+                   if o.role == "entry" and o.filled_quantity > 0}
+        for key in [key for key in self._partial_since if key not in partial]:
+            del self._partial_since[key]
+        for key, order in partial.items():
+            since = self._partial_since.setdefault(key, self.book.slices)
+            if self.book.slices - since >= self.settings.partial_patience_slices:
+                commands += self._cancel(order, "partly filled for too long")
+        return commands
+
+    def _guard(self) -> list[Command]:
+        """Every position has a stop of its own size at the broker, or gets one."""
+        commands: list[Command] = []
+        for symbol, position in list(self.book.positions.items()):
+            opened = self.book.open_orders_of(symbol)
+            if symbol in self._exits or any(o.role in ("entry", "exit", "flatten", "halt") for o in opened):
+                continue
+            closing = "sell" if position.quantity > 0 else "buy"
+            stops = [o for o in opened if o.side == closing and o.stop_price is not None]
+            missing = abs(position.quantity) - sum((o.remaining for o in stops), ZERO)
+            if missing <= 0:
+                continue
+            holders = [o for o in opened if o.side == closing and o.stop_price is None]
+            if holders:
+                for order in holders:
+                    commands += self._cancel(order, "holds shares that need a stop")
+                continue
+            commands += self._submit(ev.OrderIntent(
+                ts=self.now_ns, client_order_id=self._ids.next("protect"), symbol=symbol, side=closing,
+                quantity=missing, role="protect", strategy=position.strategy, order_type="stop",
+                time_in_force="gtc", stop_price=self._stop_for(symbol), signal_price=self.book.marks.get(symbol, 0.0),
+                reason="position without a stop",
+            ))
+        return commands
+
+    def _stop_for(self, symbol: str) -> Decimal:
+        """The stop that the entry named while it still lies beyond the market, else the default distance."""
+        position = self.book.positions[symbol]
+        long = position.quantity > 0
+        mark = self.book.marks.get(symbol, float(position.average_price))
+        away = self.settings.default_stop_pct
+        fallback = to_tick(mark * (1 - away if long else 1 + away), toward="down" if long else "up")
+        for order in reversed(self.book.orders.values()):
+            if order.symbol == symbol and order.role == "entry" and order.stop_loss is not None:
+                beyond = float(order.stop_loss) < mark if long else float(order.stop_loss) > mark
+                return order.stop_loss if beyond else fallback
+        return fallback
+
+    # --- answers from outside ----------------------------------------------------------------------------
+
+    def on_event(self, event: ev.AnyEvent) -> list[Command]:
+        """Take the outside's word: record it once, and go on with what waited for it."""
+        self.now_ns = max(self.now_ns, event.ts)
+        if self._redundant(event):
+            return []
+        if not self.book.accepts(event):
+            order = self.book.orders.get(getattr(event, "client_order_id", ""))
+            self.record(ev.OrderAnomaly(
+                ts=event.ts, client_order_id=getattr(event, "client_order_id", ""),
+                state=order.state.value if order else "unknown to the journal", news=type(event).__name__,
+            ))
+            if not isinstance(event, ev.OrderFilled):
+                return []
+            if order is None:
+                self.record(ev.OrderAdopted(
+                    ts=event.ts, client_order_id=event.client_order_id, broker_order_id="", symbol=event.symbol,
+                    side=event.side, quantity=event.quantity, order_type="market",
+                ))
+        self.record(event)
+        if isinstance(event, ev.OrderRejected):
+            self.risk.on_rejection(event.ts)
+        if self._halt_running:
+            return self._continue_halt()
+        order = self.book.orders.get(getattr(event, "client_order_id", ""))
+        if order is not None and order.symbol in self._exits and not order.is_open:
+            return self._finish_exit(order.symbol)
+        return []
+
+    def _redundant(self, event: ev.AnyEvent) -> bool:
+        """REST and stream both tell; what is already known is not news."""
+        order = self.book.orders.get(getattr(event, "client_order_id", ""))
+        if order is None:
+            return False
+        match event:
+            case ev.OrderFilled():
+                return event.execution_id in order.executions
+            case ev.OrderAccepted():
+                waits = (OrderState.SUBMITTING, OrderState.UNKNOWN)
+                return order.state not in waits and not (order.state is OrderState.HELD and event.working)
+            case ev.LegKnown():
+                return True
+            case ev.OrderCanceled():
+                return order.state is OrderState.CANCELED
+            case ev.OrderExpired():
+                return order.state is OrderState.EXPIRED
+            case ev.OrderRejected():
+                return order.state is OrderState.REJECTED
+            case ev.OrderWorking():
+                return order.state is not OrderState.HELD and event.quantity in (None, order.quantity) \
+                    and event.stop_price in (None, order.stop_price) and event.limit_price in (None, order.limit_price)
+            case _:
+                return False
+
+    # --- halt --------------------------------------------------------------------------------------------
+
+    def halt(self, source: str, reason: str, ts: int) -> list[Command]:
+        """Stop trading: cancel all, close all (policy), report. The caller has made the latch durable."""
+        self.now_ns = max(self.now_ns, ts)
+        if self.halted and self._halt_running:
+            return []
+        if not self.halted:
+            self.record(ev.HaltLatched(ts=self.now_ns, source=source, reason=reason))
+        self.halted = True
+        self.risk.system.halted = True
+        self._halt_running = True
+        self._halt_attempts.clear()
+        self._exits.clear()
+        self._halt_cancelled = len(self._to_cancel())
+        self._halt_closed = 0
+        self.record(ev.HaltProgress(ts=self.now_ns, step="cancelling", detail=f"{self._halt_cancelled} orders"))
+        return [*self._cancel_everything(), *self._continue_halt()]
+
+    def _to_cancel(self) -> list[Order]:
+        """What a halt cancels: everything when it flattens, else what would open or enlarge a position."""
+        return [o for o in self.book.open_orders.values()
+                if o.role != "halt" and (self.settings.flatten_on_halt or o.role in ("entry", "external"))]
+
+    def _cancel_everything(self) -> list[Command]:
+        if self.settings.flatten_on_halt:
+            return [CancelAll()]
+        return [command for order in self._to_cancel() for command in self._cancel(order, "halt")]
+
+    def _continue_halt(self, *, insist: bool = False) -> list[Command]:
+        if self._to_cancel():
+            return self._cancel_everything() if insist else []
+        commands: list[Command] = []
+        failures: list[str] = []
+        if self.settings.flatten_on_halt:
+            for symbol, position in list(self.book.positions.items()):
+                if self.book.open_orders_of(symbol):
+                    continue
+                attempts = self._halt_attempts.get(symbol, 0)
+                if attempts >= self.settings.halt_close_attempts:
+                    failures.append(f"{symbol}: {position.quantity} still held after {attempts} closing orders")
+                    continue
+                self._halt_attempts[symbol] = attempts + 1
+                if attempts == 0:
+                    self._halt_closed += 1
+                commands += self._submit(ev.OrderIntent(
+                    ts=self.now_ns, client_order_id=self._ids.next("halt"), symbol=symbol,
+                    side="sell" if position.quantity > 0 else "buy", quantity=abs(position.quantity), role="halt",
+                    strategy="halt", signal_price=self.book.marks.get(symbol, 0.0), reason="emergency halt",
+                ))
+        waiting = [o for o in self.book.open_orders.values() if o.role == "halt"]
+        if not commands and not waiting:
+            self._halt_running = False
+            self.record(ev.HaltFinished(
+                ts=self.now_ns, orders_cancelled=self._halt_cancelled, positions_closed=self._halt_closed,
+                failures=tuple(failures),
+            ))
+        return commands
+
+    @property
+    def halt_running(self) -> bool:
+        """Whether a halt still cancels or closes."""
+        return self._halt_running
+
+    def latch(self) -> None:
+        """Start with the latch already set by an earlier session; nothing is cancelled anew."""
+        self.halted = True
+        self.risk.system.halted = True
+
+    def resume(self, by: str, reason: str, ts: int) -> None:
+        """Lift the latch."""
+        self.record(ev.HaltLifted(ts=max(ts, self.now_ns), by=by, reason=reason))
+        self.halted = False
+        self._halt_running = False
+        self.risk.system.halted = False
+
+    def use_strategy(self, strategy: Strategy, reason: str, ts: int) -> None:
+        """Let another strategy decide from the next slice on."""
+        previous, self.strategy = self.strategy.name, strategy
+        self.record(ev.StrategyChanged(
+            ts=max(ts, self.now_ns), strategy=strategy.name, previous=previous, reason=reason))
+
+
+def _finite(column: FloatArray) -> list[float | None]:
+    values: list[float] = column.tolist()
+    return [value if value == value else None for value in values]
+
+
+def _slice_event(bar: Slice, day: int) -> ev.SliceClosed:
+    if np.isnan(bar.close).any():
+        fields = [_finite(array) for array in bar[3:]]
+    else:
+        fields = [array.tolist() for array in bar[3:]]
+    return ev.SliceClosed(
+        ts=bar.available_ns, index=int(bar.index), bar_ts=bar.ts_ns, day=day, open=fields[0], high=fields[1],
+        low=fields[2], close=fields[3], volume=fields[4],
+    )
+
+
+def _bracket(signal: Signal) -> tuple[Decimal | None, Decimal | None]:
+    """Take-profit and stop-loss prices on the tick, away from the entry."""
+    if signal.stop_loss_pct is None:
+        return None, None
+    price = decimal(signal.price)
+    up = signal.direction > 0
+    stop = price * (1 - signal.direction * decimal(signal.stop_loss_pct))
+    stop_loss = to_tick(stop, toward="down" if up else "up")
+    if signal.take_profit_pct is None:
+        return None, stop_loss
+    target = price * (1 + signal.direction * decimal(signal.take_profit_pct))
+    return to_tick(target, toward="up" if up else "down"), stop_loss
