@@ -1,0 +1,277 @@
+"""Fifteen-minute bars inside real days: the day's open, high, low, close and volume kept exactly, no edge planted.
+
+Construction
+------------
+A path that is bridged to a known close, high and low leaks them through its drift. So nothing is bridged: for
+every day many candidate days are drawn from a driftless walk (independent increments with symmetric signs, a
+stochastic volatility that ignores signs, New York's profile of volatility over the day, bar extremes by the law of the
+Brownian bridge), each also as its mirror image, and the one whose *shape* - where open and close stand between low
+and high - is nearest to the real day's is scaled onto it. That is rejection sampling from the walk's law given the
+day (approximate Bayesian computation), and a martingale drawn given its own open, high, low and close is a
+martingale again, provided that real shapes are distributed as the walk's are. They nearly are; what remains is
+measured by the tests. The rest of the distance, a few hundredths of the range, is spread evenly over the day.
+
+Only integers, additions, multiplications, comparisons and square roots are used, all of which IEEE 754 fixes to the
+last bit, and every day draws from a counter keyed by (seed, symbol, date). Hence any range of days gives the
+same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trader.core.panel import SYNTHETIC_INTRADAY, BarPanel, FloatArray, IntArray
+from trader.core.sessions import session_index, session_table
+from trader.data.bars import SymbolBars, assemble, split_panel
+from trader.data.timeframe import FIFTEEN
+
+CONSTRUCTION = "walks-1"        # part of every cache key; another construction gets another name
+CANDIDATES = 384                # walks drawn per day; each counts twice, with its mirror image
+RANGE_WEIGHT = 0.05             # how much a range off by 100 % counts beside a shape off by 100 % (squared)
+WALK_RANGE = 11_100.0           # the walk's range on a day that is as wide as expected, in its own units
+DAYS_AT_ONCE = 24               # keeps the working arrays within a few megabytes
+SHORT_WINDOW, LONG_WINDOW = 3, 22
+# Share of a session's variance and volume per 15-minute bar (permille), opening to close, as liquid US shares trade.
+VARIANCE_PROFILE = (
+    200, 84, 74, 60, 46, 40, 36, 31, 29, 26, 24, 22, 21, 20, 20, 21, 20, 19, 19, 19, 19, 20, 21, 22, 26, 45,
+)
+VOLUME_PROFILE = (
+    120, 62, 53, 46, 41, 37, 34, 32, 30, 28, 27, 26, 25, 24, 24, 24, 24, 25, 25, 26, 27, 29, 32, 36, 42, 110,
+)
+# Volatility as a walk on levels a quarter octave apart; the two bits drawn per bar move it by -1, 0, 0 or +1.
+LEVELS = np.array([16, 19, 23, 27, 32, 38, 45, 54, 64, 76, 91, 108, 128, 152, 181, 215, 256], dtype=np.float64)
+_BITS_MOVE = np.array([-1, 0, 0, 1], dtype=np.int64)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+UintArray = NDArray[np.uint64]
+
+
+def intraday_panel(
+    daily: BarPanel, seed: int = 7, start_ns: int | None = None, end_ns: int | None = None
+) -> BarPanel:
+    """Synthetic 15-minute bars inside real daily bars.
+
+    Parameters
+    ----------
+    daily : BarPanel
+        Daily bars that start at their session's opening.
+    seed : int
+        Another seed gives other days with the same open, high, low, close and volume.
+    start_ns, end_ns : int | None
+        Only days that open in ``[start_ns, end_ns)``; their bars are the same bytes as in any other range.
+
+    Returns
+    -------
+    BarPanel
+        ``15Min`` bars over each session's real length, ``source="synthetic-intraday"``. Prices lie on the
+        coarsest tick that holds the day's own four prices (a cent, or the part of a cent that a split left).
+    """
+    bars = {}
+    for symbol, days in split_panel(daily).items():
+        surprise = _range_surprise(days)
+        low, high = (None if ns is None else int(np.searchsorted(days.ts_ns, ns)) for ns in (start_ns, end_ns))
+        bars[symbol] = _symbol_bars(days.take(slice(low, high)), surprise[low:high], symbol, seed)
+    return assemble(bars, FIFTEEN, SYNTHETIC_INTRADAY)
+
+
+def _range_surprise(days: SymbolBars) -> FloatArray:
+    """Each day's range over what the days before it let expect; 1 on the first day."""
+    ranges = (days.high - days.low) / days.open
+    expected = 0.5 * (_mean_before(ranges, SHORT_WINDOW) + _mean_before(ranges, LONG_WINDOW))
+    return np.divide(ranges, expected, out=np.ones_like(ranges), where=expected > 0)
+
+
+def _mean_before(values: FloatArray, window: int) -> FloatArray:
+    """Mean of up to ``window`` values before each one; added in a fixed order, 0 where there is none."""
+    total = np.zeros_like(values)
+    for lag in range(1, window + 1):
+        total[lag:] += values[:-lag]
+    return total / np.maximum(np.minimum(np.arange(len(values)), window), 1)
+
+
+def _symbol_bars(days: SymbolBars, surprise: FloatArray, symbol: str, seed: int) -> SymbolBars:
+    """All days of one symbol, grouped by their number of bars and worked off in small blocks."""
+    table = session_table()
+    rows = session_index(days.ts_ns)
+    if (rows < 0).any():
+        raise ValueError(f"{symbol}: daily bars must start at their sessions' openings")
+    counts = (table.closes[rows] - table.opens[rows]) // FIFTEEN.step_ns
+    first = np.cumsum(counts) - counts
+    total = int(counts.sum())
+    out = {name: np.empty(total) for name in ("open", "high", "low", "close", "volume")}
+    starts = np.empty(total, dtype=np.int64)
+    keys = _day_keys(seed, symbol, table.days[rows])
+    for n_bars in np.unique(counts).tolist():
+        chosen = np.flatnonzero(counts == n_bars)
+        for block in np.split(chosen, range(DAYS_AT_ONCE, len(chosen), DAYS_AT_ONCE)):
+            at = first[block][:, None] + np.arange(n_bars)
+            starts[at] = days.ts_ns[block][:, None] + np.arange(n_bars) * FIFTEEN.step_ns
+            for name, values in _days(days.take(block), surprise[block], keys[block], n_bars).items():
+                out[name][at] = values
+    return SymbolBars(starts, **out)
+
+
+def _days(day: SymbolBars, surprise: FloatArray, keys: UintArray, n_bars: int) -> dict[str, FloatArray]:
+    """Bars of shape (n_days, n_bars) for days of equal length."""
+    span = day.high - day.low
+    flat = span == 0.0
+    span_or_one = np.where(flat, 1.0, span)
+    open_at = np.where(flat, 0.5, (day.open - day.low) / span_or_one)
+    close_at = np.where(flat, 0.5, (day.close - day.low) / span_or_one)
+    closes, highs, lows = _nearest_walks(open_at, close_at, surprise, keys, n_bars)
+    volume = _volumes(day.volume, highs - lows, keys, n_bars)
+
+    tick = _ticks(day)[:, None]
+    bottom, top = day.low[:, None], day.high[:, None]
+
+    def priced(unit: FloatArray) -> FloatArray:
+        steps = np.rint((bottom + unit * span[:, None]) * tick)
+        return np.clip(steps / tick, bottom, top)
+
+    close = priced(closes)
+    close[:, -1] = day.close
+    open_ = np.column_stack([day.open, close[:, :-1]])
+    high = np.maximum(priced(highs), np.maximum(open_, close))
+    low = np.minimum(priced(lows), np.minimum(open_, close))
+    every = np.arange(len(keys))
+    high[every, np.argmax(highs, axis=1)] = day.high
+    low[every, np.argmin(lows, axis=1)] = day.low
+    return {"open": open_, "high": high, "low": low, "close": close, "volume": volume}
+
+
+def _nearest_walks(
+    open_at: FloatArray, close_at: FloatArray, surprise: FloatArray, keys: UintArray, n_bars: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Closes, highs and lows, (n_days, n_bars) within [0, 1], of the candidates nearest to the days' shapes."""
+    closes, highs, lows = _walks(keys, n_bars)
+    top, bottom = highs.max(axis=2), lows.min(axis=2)
+    span = top - bottom
+    opened, closed = -bottom / span, (closes[:, :, -1] - bottom) / span
+    o, c = open_at[:, None], close_at[:, None]
+    straight = (opened - o) * (opened - o) + (closed - c) * (closed - c)
+    mirrored = (1.0 - opened - o) * (1.0 - opened - o) + (1.0 - closed - c) * (1.0 - closed - c)
+    ratio = span / (surprise[:, None] * WALK_RANGE)
+    wide = 0.25 * RANGE_WEIGHT * (ratio - 1.0 / ratio) * (ratio - 1.0 / ratio)      # about the log ratio, squared
+    pick = np.argmin(np.concatenate([straight + wide, mirrored + wide], axis=1), axis=1)
+    candidate, flip = pick % CANDIDATES, (pick >= CANDIDATES)[:, None]
+    every = np.arange(len(keys))
+    base, width = bottom[every, candidate][:, None], span[every, candidate][:, None]
+
+    def unit(values: FloatArray) -> FloatArray:
+        scaled = (values[every, candidate] - base) / width
+        return np.where(flip, 1.0 - scaled, scaled)
+
+    path, up, down = unit(closes), unit(highs), unit(lows)
+    up, down = np.where(flip, down, up), np.where(flip, up, down)
+    started = np.where(flip[:, 0], 1.0 - opened[every, candidate], opened[every, candidate])
+    at_start, at_end = (open_at - started)[:, None], (close_at - path[:, -1])[:, None]
+    share = np.arange(1, n_bars + 1) / n_bars
+    drift = at_start * (1.0 - share) + at_end * share
+
+    def corrected(values: FloatArray) -> FloatArray:
+        return np.clip(values + drift, 0.0, 1.0)
+
+    return corrected(path), corrected(up), corrected(down)
+
+
+def _walks(keys: UintArray, n_bars: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Closes, highs and lows of the candidate walks from 0, shape (n_days, CANDIDATES, n_bars)."""
+    lanes = np.arange(CANDIDATES, dtype=np.uint64) + np.uint64(1)
+    walk_keys = _mix(keys[:, None] + lanes * _GOLDEN)[:, :, None]
+    draws = _mix(walk_keys + np.arange(1, n_bars + 1, dtype=np.uint64) * _GOLDEN)
+    scale = _volatility(_mix(~walk_keys[:, :, 0]), n_bars) * _sd_profile(n_bars)
+    # the number of ones among 40 fair bits, spread by 8 more: near-normal, symmetric, sd 3.18
+    ones = np.bitwise_count(draws >> np.uint64(24)).astype(np.float64)
+    dither = ((draws >> np.uint64(16)) & np.uint64(255)).astype(np.float64)
+    steps = (ones - 20.0 + (dither - 127.5) / 256.0) * scale
+    closes = np.cumsum(steps, axis=2)
+    middle = closes - 0.5 * steps
+    variance = scale * scale * 10.083
+    moved = steps * steps
+    table = _minus_two_log()
+    rise = table[(draws & np.uint64(255)).astype(np.intp)]
+    fall = table[((draws >> np.uint64(8)) & np.uint64(255)).astype(np.intp)]
+    # extremes of a Brownian bridge between a bar's open and close (inverse of its distribution function)
+    highs = middle + 0.5 * np.sqrt(moved + variance * rise)
+    lows = middle - 0.5 * np.sqrt(moved + variance * fall)
+    return closes, highs, lows
+
+
+def _volatility(bits: UintArray, n_bars: int) -> FloatArray:
+    """Levels of volatility, one per bar, from 64 bits per walk: a reflected walk that knows no signs of returns."""
+    last = len(LEVELS) - 1
+    level = np.bitwise_count(bits >> np.uint64(60)).astype(np.int64) + (last // 2 - 2)
+    out = np.empty((*bits.shape, n_bars))
+    for bar in range(n_bars):
+        out[..., bar] = LEVELS[level]
+        move = _BITS_MOVE[((bits >> np.uint64(2 * bar)) & np.uint64(3)).astype(np.intp)]
+        level = np.clip(level + move, 0, last)
+    return out
+
+
+def _volumes(total: FloatArray, ranges: FloatArray, keys: UintArray, n_bars: int) -> FloatArray:
+    """Whole shares per bar that add up to the day's: profile × (range of the bar) × noise, in integers."""
+    draws = _mix(~keys[:, None] + np.arange(1, n_bars + 1, dtype=np.uint64) * _GOLDEN)
+    noise = (np.bitwise_count(draws).astype(np.int64) - 32) * 6 + 100          # 100 +- 24
+    usual = _sd_profile(n_bars) / np.sqrt(_squares(_sd_profile(n_bars)))
+    activity = np.rint(160.0 + 100.0 * np.minimum(ranges / usual, 4.0)).astype(np.int64)
+    weights = _stretch(VOLUME_PROFILE, n_bars).astype(np.int64) * np.maximum(noise, 20) * activity >> 6
+    running = np.cumsum(weights, axis=1)
+    whole = np.floor(total).astype(np.int64)
+    shares = whole[:, None] * running // running[:, -1:]
+    out = np.diff(shares, axis=1, prepend=0).astype(np.float64)
+    out[:, -1] += total - whole
+    return out
+
+
+def _ticks(day: SymbolBars) -> FloatArray:
+    """Ticks per dollar, one per day: 100 where all four prices are on cents, else what a split made of them."""
+    out = np.full(len(day), 1e6)
+    prices = np.stack([day.open, day.high, day.low, day.close])
+    for per_dollar in (40_000.0, 20_000.0, 10_000.0, 2_000.0, 1_000.0, 400.0, 200.0, 100.0):
+        steps = prices * per_dollar
+        fits = (np.abs(steps - np.rint(steps)) < 1e-5).all(axis=0)
+        out[fits] = per_dollar
+    return out
+
+
+@lru_cache(maxsize=8)
+def _sd_profile(n_bars: int) -> FloatArray:
+    profile: FloatArray = np.sqrt(_stretch(VARIANCE_PROFILE, n_bars))
+    return profile
+
+
+def _stretch(profile: tuple[int, ...], n_bars: int) -> FloatArray:
+    """The profile for a session of another length: its first two thirds and its last third, the middle left out."""
+    tail = n_bars // 3
+    padded = profile if n_bars <= len(profile) else (*profile[:13], *[profile[13]] * (n_bars - 26), *profile[13:])
+    return np.array([*padded[: n_bars - tail], *padded[len(padded) - tail :]], dtype=np.float64)
+
+
+def _squares(values: FloatArray) -> float:
+    return float(np.cumsum(values * values)[-1])        # cumsum adds in order; sum may add in any
+
+
+@lru_cache(maxsize=1)
+def _minus_two_log() -> FloatArray:
+    """-2 ln u at 256 midpoints, cut to 1/1024 so that no machine's logarithm shows."""
+    table: FloatArray = np.rint(-2.0 * np.log((np.arange(256) + 0.5) / 256.0) * 1024.0) / 1024.0
+    return table
+
+
+def _day_keys(seed: int, symbol: str, days: IntArray) -> UintArray:
+    """One 64-bit key per day from (seed, symbol, date)."""
+    name = np.uint64(zlib.crc32(symbol.encode()) << 32)
+    base = _mix(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64) ^ name)
+    return _mix(base + days.astype(np.uint64) * _GOLDEN)
+
+
+def _mix(x: UintArray) -> UintArray:
+    """The finisher of SplitMix64 (Steele, Lea and Flood 2014): a bijection that scrambles all bits."""
+    z = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
