@@ -403,7 +403,8 @@ class Book:
                 position.bars_held = 0
                 position.strategy = order.strategy if order else ""
                 position.signal_price = order.signal_price if order else 0.0
-            position.average_price = (position.average_price * abs(held) + event.price * abs(signed)) / abs(held + signed)
+            cost = position.average_price * abs(held) + event.price * abs(signed)
+            position.average_price = cost / abs(held + signed)
             position.quantity = held + signed
             position.entry_quantity += abs(signed)
             position.entry_value += abs(signed) * event.price

@@ -19,7 +19,9 @@ from trader.core.events import DURABLE, SCHEMA_VERSION, AnyEvent, decode, encode
 from trader.utils.errors import UserError
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, ts INTEGER NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY, ts INTEGER NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS quarantine (seq INTEGER, ts INTEGER, type TEXT, body BLOB, reason TEXT);
 """
@@ -98,7 +100,8 @@ def read_only(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise UserError(f"there is no journal at {path}; `alphatrade runs` lists what can be opened")
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
         db.execute("SELECT seq FROM events LIMIT 1").fetchone()
     except sqlite3.Error as error:
         raise UserError(f"{path} is not a readable journal ({error}); name a run of `alphatrade runs`") from error
