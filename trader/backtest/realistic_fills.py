@@ -10,7 +10,7 @@ A fill's price is its reference price moved against the trader by four parts:
 - adverse selection, ``adverse_selection_coef × worked share of the bar × favourable move``: an order that
   needs part of the bar pays for the drift meanwhile, and only when the prediction was right.
 
-``sigma`` is the daily volatility, ``Q`` the quantity, ``ADV`` the average daily volume. The square root law is
+Here ``sigma`` is the daily volatility, ``Q`` the quantity, ``ADV`` the average daily volume. The law is
 the empirical one of Tóth et al., "Anomalous price impact and the critical nature of liquidity" (2011). The
 coefficient 0.5 of adverse selection is the mean of a linear drift over the time that the order works.
 """

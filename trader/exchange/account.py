@@ -1,0 +1,71 @@
+"""Cash and positions, exact to the last digit; the identity cash + cost of positions = deposits + realised − fees."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from trader.exchange.types import ZERO
+
+_COST_QUANTUM = Decimal("0.000000001")
+
+
+class Holding(msgspec.Struct):
+    """A position: signed ``qty`` and signed ``cost`` (what the open shares cost, or brought when short)."""
+
+    qty: Decimal = ZERO
+    cost: Decimal = ZERO
+
+    @property
+    def average_price(self) -> Decimal:
+        """Cost of one share."""
+        return self.cost / self.qty
+
+
+class Account:
+    """The books of one account, by average cost.
+
+    ``cash + Σ cost == deposited + realized − fees`` after every fill, exactly.
+    """
+
+    def __init__(self, cash: Decimal) -> None:
+        self.deposited = cash
+        self.cash = cash
+        self.realized = ZERO
+        self.fees = ZERO
+        self.holdings: dict[str, Holding] = {}
+
+    def quantity(self, symbol: str) -> Decimal:
+        """Signed shares held; zero without a position."""
+        holding = self.holdings.get(symbol)
+        return ZERO if holding is None else holding.qty
+
+    def book_fill(self, symbol: str, signed_qty: Decimal, price: Decimal, fee: Decimal) -> Decimal:
+        """Take a fill into the books; returns the position afterwards. A fill may pass through zero."""
+        self.cash -= signed_qty * price + fee
+        self.fees += fee
+        holding = self.holdings.get(symbol)
+        if holding is None:
+            self.holdings[symbol] = Holding(signed_qty, signed_qty * price)
+            return signed_qty
+        if holding.qty * signed_qty < 0:
+            self._reduce(holding, signed_qty, price)
+        else:
+            holding.qty += signed_qty
+            holding.cost += signed_qty * price
+        if not holding.qty:
+            del self.holdings[symbol]
+        return holding.qty
+
+    def _reduce(self, holding: Holding, signed_qty: Decimal, price: Decimal) -> None:
+        """Close shares at ``price``; what goes beyond zero opens the other side at ``price``."""
+        if abs(signed_qty) < abs(holding.qty):
+            released = (holding.cost * -signed_qty / holding.qty).quantize(_COST_QUANTUM)
+            self.realized += -signed_qty * price - released
+            holding.qty += signed_qty
+            holding.cost -= released
+            return
+        self.realized += holding.qty * price - holding.cost
+        holding.qty += signed_qty
+        holding.cost = holding.qty * price

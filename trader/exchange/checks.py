@@ -1,0 +1,228 @@
+"""What an order must fulfil before the venue takes it: one table of rules, each refusing in its own words.
+
+`SHAPE_CHECKS` look at the request alone, `BOOK_CHECKS` at the account and the book as well. They run in the
+order of the tables and raise `VenueError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import NamedTuple
+
+from trader.core.money import CENT, MICRO_SHARE, SHARE, tick_size
+from trader.exchange.errors import refusal
+from trader.exchange.types import BUY, SIGN, OrderRequest, VenueOrder, VenueRules
+
+TYPES = ("market", "limit", "stop", "stop_limit")
+TIMES_IN_FORCE = ("day", "gtc")
+CLASSES = ("simple", "bracket", "oto", "oco")
+NEEDS_LIMIT = frozenset({"limit", "stop_limit"})
+NEEDS_STOP = frozenset({"stop", "stop_limit"})
+MINIMUM_NOTIONAL = Decimal(1)
+
+
+class Situation(NamedTuple):
+    """What the rules may look at besides the request. ``position`` is signed, ``last_price`` the market's."""
+
+    rules: VenueRules
+    last_price: Decimal
+    position: Decimal
+    held: Decimal
+    equity: Decimal
+    buying_power: Decimal
+    reserve_price: Decimal
+    same_side_orders: list[VenueOrder]
+    opposite_orders: list[VenueOrder]
+
+    def closes(self, side: str) -> bool:
+        """Whether an order of this side reduces the position."""
+        return self.position * SIGN[side] < 0
+
+
+def check_vocabulary(request: OrderRequest) -> None:
+    """Side, type, time in force and class are words that this venue knows."""
+    for name, value, known in (
+        ("side", request.side, tuple(SIGN)), ("type", request.type, TYPES),
+        ("time_in_force", request.time_in_force, TIMES_IN_FORCE), ("order_class", request.order_class, CLASSES),
+    ):
+        if value not in known:
+            raise refusal("invalid", detail=f"invalid {name} {value!r}: this venue takes {', '.join(known)}")
+    if request.client_order_id is not None and not 0 < len(request.client_order_id) <= 128:
+        raise refusal("invalid", detail="client_order_id must have 1 to 128 characters")
+
+
+def check_size(request: OrderRequest) -> None:
+    """Shares or dollars, positive; fractions and dollars are day orders of class simple."""
+    if (request.qty is None) == (request.notional is None):
+        raise refusal("invalid", detail="qty or notional is required, and not both")
+    size = request.qty if request.qty is not None else request.notional
+    if size is None or not size.is_finite() or size <= 0:
+        raise refusal("invalid", detail="qty must be > 0" if request.qty is not None else "notional must be > 0")
+    if request.notional is not None:
+        if request.notional < MINIMUM_NOTIONAL:
+            raise refusal("unprocessable", detail="notional must be at least 1.00")
+        if request.type != "market":
+            raise refusal("unprocessable", detail="notional orders must be market orders")
+    elif size == size.to_integral_value():
+        return
+    elif size != size.quantize(MICRO_SHARE):
+        raise refusal("unprocessable", detail="qty is limited to 9 decimals")
+    if request.order_class != "simple":
+        raise refusal("unprocessable", detail="fractional orders must be simple orders")
+    if request.time_in_force != "day":
+        raise refusal("unprocessable", detail="fractional orders must be DAY orders")
+
+
+def check_prices(request: OrderRequest) -> None:
+    """The prices that the type needs, no others, on the tick."""
+    oco = request.order_class == "oco"
+    for name, value, needed in (
+        ("limit", request.limit_price, request.type in NEEDS_LIMIT and not oco),
+        ("stop", request.stop_price, request.type in NEEDS_STOP),
+    ):
+        if needed and value is None:
+            raise refusal("invalid", detail=f"{request.type} orders require {name} price")
+        if value is not None and not needed and not oco:
+            raise refusal("invalid", detail=f"{request.type} orders require no {name} price")
+    for field, price in (
+        ("limit_price", request.limit_price), ("stop_price", request.stop_price),
+        ("take_profit.limit_price", request.take_profit), ("stop_loss.stop_price", request.stop_loss),
+        ("stop_loss.limit_price", request.stop_loss_limit),
+    ):
+        if price is not None:
+            check_tick(field, price)
+
+
+def check_tick(field: str, price: Decimal) -> None:
+    """A price is positive and on its increment."""
+    if not price.is_finite() or price <= 0:
+        raise refusal("invalid", detail=f"{field} must be > 0")
+    if price % tick_size(price):
+        raise refusal("sub_penny", field=field, price=price)
+
+
+def check_class(request: OrderRequest) -> None:
+    """The legs that a class needs, and the types that may carry them."""
+    kind = request.order_class
+    if kind == "simple":
+        if request.take_profit is not None or request.stop_loss is not None:
+            raise refusal("invalid", detail="simple orders take neither take_profit nor stop_loss")
+        return
+    if kind in ("bracket", "oco"):
+        for name, leg in (
+            ("take_profit.limit_price", request.take_profit), ("stop_loss.stop_price", request.stop_loss)
+        ):
+            if leg is None:
+                raise refusal("unprocessable", detail=f"{kind} orders require {name}")
+    elif (request.take_profit is None) == (request.stop_loss is None):
+        raise refusal("unprocessable", detail="oto orders require either take_profit or stop_loss")
+    if kind == "oco" and request.type != "limit":
+        raise refusal("invalid", detail="oco orders must be limit orders")
+    if kind != "oco" and request.type not in ("market", "limit"):
+        raise refusal("invalid", detail=f"{kind} orders must be market or limit orders")
+    if request.extended_hours:
+        raise refusal("unprocessable", detail=f"{kind} orders are not allowed in extended hours")
+
+
+def check_hours(request: OrderRequest) -> None:
+    """Extended hours take limit orders for the day."""
+    if request.extended_hours and (request.type != "limit" or request.time_in_force != "day"):
+        raise refusal("unprocessable", detail="extended hours order must be DAY limit orders")
+
+
+def check_geometry(request: OrderRequest, situation: Situation) -> None:
+    """Exits lie on their sides of the base price, at least a cent away; so do plain stops of the market."""
+    up = 1 if (request.side == BUY) != (request.order_class == "oco") else -1
+    if request.order_class == "simple":
+        if request.stop_price is not None and (request.stop_price - situation.last_price) * up <= 0:
+            word = "greater" if up > 0 else "less"
+            detail = f"stop price must be {word} than the current price"
+            raise refusal("unprocessable", {"base_price": str(situation.last_price)}, detail=detail)
+        return
+    base = situation.last_price if request.limit_price is None else request.limit_price
+    if request.order_class == "oco" and request.take_profit is not None:
+        base = request.take_profit
+    for field, price, direction, checked in (
+        ("take_profit.limit_price", request.take_profit, up, request.order_class != "oco"),
+        ("stop_loss.stop_price", request.stop_loss, -up, True),
+    ):
+        if price is not None and checked and (price - base) * direction < CENT:
+            sign, word = ("+", ">=") if direction > 0 else ("-", "<=")
+            detail = f"{field} must be {word} base_price {sign} 0.01"
+            raise refusal("unprocessable", {"base_price": str(base)}, detail=detail)
+
+
+def check_position(request: OrderRequest, situation: Situation) -> None:
+    """Brackets open, OCOs close; nothing closes more than is there and not held by other orders."""
+    closes = situation.closes(request.side)
+    if request.order_class in ("bracket", "oto") and closes:
+        raise refusal("unprocessable", detail=f"{request.order_class} orders must be entry orders")
+    if request.order_class == "oco" and not closes:
+        raise refusal("unprocessable", detail="oco orders must be exit orders")
+    if not closes:
+        return
+    existing = abs(situation.position)
+    available = existing - situation.held
+    requested = request.qty if request.qty is not None else (
+        (request.notional or Decimal(0)) / situation.last_price
+    )
+    if requested > available:
+        related = [order.id for order in situation.same_side_orders]
+        facts = {
+            "available": str(available), "existing_qty": str(existing),
+            "held_for_orders": str(situation.held), "symbol": request.symbol, "related_orders": related,
+        }
+        raise refusal("qty_available", facts, requested=requested, available=available)
+
+
+def check_shorting(request: OrderRequest, situation: Situation) -> None:
+    """Opening shorts need a margin account, whole shares and a stock that can be borrowed."""
+    if request.side == BUY or situation.closes(request.side):
+        return
+    if not situation.rules.shorting or situation.equity < situation.rules.margin_minimum_equity:
+        raise refusal("shorting_disabled")
+    if request.symbol in situation.rules.hard_to_borrow:
+        raise refusal("not_shortable", symbol=request.symbol)
+    if request.qty is None or request.qty % SHARE:
+        raise refusal("unprocessable", detail="fractional orders cannot be sold short")
+
+
+def check_wash_trade(request: OrderRequest, situation: Situation) -> None:
+    """No order may trade with one's own: market and stop orders never, limits when they cross."""
+    if not situation.rules.wash_trades or request.order_class != "simple":
+        return
+    for other in situation.opposite_orders:
+        if other.order_class != "simple":
+            continue
+        if request.type == "limit" and other.type == "limit":
+            assert request.limit_price is not None
+            assert other.limit_price is not None
+            if (request.limit_price - other.limit_price) * SIGN[request.side] < 0:
+                continue
+        kind = other.type if other.type != "limit" else request.type
+        raise refusal("wash_trade", {
+            "existing_order_id": other.id, "reject_reason": f"opposite side {kind} order exists",
+        })
+
+
+def check_buying_power(request: OrderRequest, situation: Situation) -> None:
+    """Opening orders need their reserve."""
+    if situation.closes(request.side):
+        return
+    qty = request.qty
+    cost = request.notional if qty is None else qty * situation.reserve_price
+    if cost is not None and cost > situation.buying_power:
+        raise refusal("buying_power", {
+            "buying_power": str(situation.buying_power), "cost_basis": str(cost),
+        })
+
+
+ShapeCheck = Callable[[OrderRequest], None]
+BookCheck = Callable[[OrderRequest, Situation], None]
+
+SHAPE_CHECKS: tuple[ShapeCheck, ...] = (check_vocabulary, check_size, check_prices, check_class, check_hours)
+BOOK_CHECKS: tuple[BookCheck, ...] = (
+    check_geometry, check_position, check_shorting, check_wash_trade, check_buying_power,
+)
+

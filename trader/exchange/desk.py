@@ -1,0 +1,158 @@
+"""The order desk: every order, which ones are in the book, and what is announced about them."""
+
+from __future__ import annotations
+
+import copy
+from decimal import Decimal
+
+from trader.backtest.realistic_fills import FillCosts
+from trader.exchange.identifiers import IdSource
+from trader.exchange.types import BOOK_STATUSES, END_FIELDS, ZERO, Activity, VenueEvent, VenueOrder
+
+
+class Desk:
+    """Keeps orders and their groups consistent; knows nothing of prices or cash.
+
+    Attributes
+    ----------
+    orders : dict
+        Every order ever, by id, in the order of arrival.
+    by_client_id : dict
+        Client order id to id; never forgotten.
+    book : dict
+        Column to the orders that can trade there now.
+    reserved : Decimal
+        Dollars set aside for opening orders.
+    dirty : set
+        Ids of orders changed since somebody last cleared it.
+    """
+
+    def __init__(self, ids: IdSource) -> None:
+        self.ids = ids
+        self.orders: dict[str, VenueOrder] = {}
+        self.by_client_id: dict[str, str] = {}
+        self.book: dict[int, dict[str, VenueOrder]] = {}
+        self.events: list[VenueEvent] = []
+        self.event_count = 0
+        self.activities: list[Activity] = []
+        self.reserved = ZERO
+        self.dirty: set[str] = set()
+
+    def enter(self, order: VenueOrder) -> None:
+        """Take a new order; it goes into the book unless it is held."""
+        self.orders[order.id] = order
+        self.by_client_id[order.client_order_id] = order.id
+        self.dirty.add(order.id)
+        if order.status in BOOK_STATUSES:
+            self.book.setdefault(order.column, {})[order.id] = order
+        self.reserve(order)
+
+    def reserve(self, order: VenueOrder) -> None:
+        """Set aside what the rest of an opening order may cost."""
+        amount = ZERO
+        if order.status in BOOK_STATUSES and not order.closing:
+            unpriced = order.qty is None and order.notional is not None
+            amount = (order.notional or ZERO) if unpriced else order.reserve_price * order.remaining
+        self.reserved += amount - order.reserved
+        order.reserved = amount
+
+    def announce(
+        self, event: str, order: VenueOrder, ts_ns: int, *, execution_id: str | None = None,
+        price: Decimal | None = None, qty: Decimal | None = None, position_qty: Decimal | None = None,
+        commission: Decimal | None = None, costs: FillCosts | None = None,
+    ) -> None:
+        """Append a trade update with a copy of the order as it stands."""
+        order.updated_ns = ts_ns
+        self.dirty.add(order.id)
+        self.event_count += 1
+        self.events.append(VenueEvent(
+            seq=self.event_count, event=event, execution_id=execution_id or self.ids.next(), ts_ns=ts_ns,
+            order=copy.copy(order), price=price, qty=qty, position_qty=position_qty, commission=commission,
+            costs=costs,
+        ))
+
+    def open_up(self, order: VenueOrder, ts_ns: int) -> None:
+        """A queued or held order starts to work."""
+        order.status = "new"
+        self.book.setdefault(order.column, {})[order.id] = order
+        self.reserve(order)
+        self.announce("new", order, ts_ns)
+
+    def finish(self, order: VenueOrder, status: str, ts_ns: int) -> None:
+        """An order ends without (further) fills; the rest of its group ends with it."""
+        self.retire(order, status, ts_ns)
+        self.announce(status, order, ts_ns)
+        for other in self.group_of(order):
+            if other.is_open:
+                self.finish(other, status, ts_ns)
+
+    def swap(self, old: VenueOrder, new: VenueOrder, ts_ns: int) -> None:
+        """Put ``new`` where ``old`` stood, in the book and in the group."""
+        old.replaced_by = new.id
+        self.retire(old, "replaced", ts_ns)
+        for other in self.group_of(old):
+            other.exits = tuple(new.id if exit_id == old.id else exit_id for exit_id in other.exits)
+            other.legs = tuple(new.id if leg == old.id else leg for leg in other.legs)
+            if other.parent_id == old.id:
+                other.parent_id = new.id
+                if other.status == "held":
+                    other.qty, other.time_in_force = new.qty, new.time_in_force
+            self.dirty.add(other.id)
+        self.enter(new)
+        self.announce("replaced", old, ts_ns)
+        if new.status != "held":
+            self.announce(new.status, new, ts_ns)
+
+    def retire(self, order: VenueOrder, status: str, ts_ns: int) -> None:
+        """Set a final status and take the order out of the book, silently."""
+        order.status = status
+        setattr(order, END_FIELDS[status], ts_ns)
+        queue = self.book.get(order.column)
+        if queue is not None and queue.pop(order.id, None) is not None and not queue:
+            del self.book[order.column]
+        self.reserve(order)
+        self.dirty.add(order.id)
+
+    def group_of(self, order: VenueOrder) -> list[VenueOrder]:
+        """The other orders that end when this one is cancelled: legs, siblings, the entry of a held leg."""
+        related = [*order.legs, *order.exits]
+        if order.parent_id is not None:
+            related.append(order.parent_id)
+        return [self.orders[other] for other in related if other != order.id]
+
+    def siblings(self, order: VenueOrder) -> list[VenueOrder]:
+        """Open orders of which only one may fill together with this one."""
+        return [
+            other for other in (self.orders[i] for i in order.exits if i != order.id) if other.is_open
+        ]
+
+    def open_orders(self) -> list[VenueOrder]:
+        """What can still trade, held legs too, in order of arrival."""
+        found = [order for queue in self.book.values() for order in queue.values()]
+        legs = [self.orders[leg] for order in found for leg in order.legs]
+        found.extend(leg for leg in legs if leg.status == "held")
+        return sorted(found, key=lambda order: order.number)
+
+    def held_quantity(self, column: int, side: str) -> Decimal:
+        """Shares that open closing orders of this side hold; exits of one group hold them once."""
+        held = ZERO
+        counted: set[str] = set()
+        for order in self.book.get(column, {}).values():
+            if order.closing and order.side == side and order.id not in counted:
+                held += order.remaining
+                counted.update(order.exits)
+        return held
+
+    def sort_events(self, first: int, first_activity: int) -> None:
+        """Bring the events of one bar, made symbol by symbol, into the order of time; renumber them."""
+        if len(self.events) - first < 2:
+            return
+        tail = sorted(self.events[first:], key=lambda event: event.ts_ns)
+        number = self.event_count - len(tail)
+        for event in tail:
+            number += 1
+            event.seq = number
+        self.events[first:] = tail
+        self.activities[first_activity:] = sorted(
+            self.activities[first_activity:], key=lambda activity: activity.ts_ns
+        )

@@ -1,0 +1,244 @@
+"""Plays one bar against the working orders: touches in the order of the path, fills within the bar's volume.
+
+Inside a bar the order of events is the path's (`trader.exchange.path`), with one exception in favour of
+caution: when a stop and the take-profit that excludes it are both touched, the stop counts as first, unless the
+take-profit was marketable the moment that it could work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import ROUND_DOWN, Decimal
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from trader.backtest.realistic_fills import BPS, NO_COSTS, FillCosts, RealisticFillSimulator
+from trader.core.clock import from_ns
+from trader.core.money import MICRO_SHARE
+from trader.exchange.account import Account
+from trader.exchange.desk import Desk
+from trader.exchange.path import END, Path, bar_path, first_at_or_above, first_at_or_below, price_at
+from trader.exchange.types import STOP_BECOMES, ZERO, Activity, VenueOrder
+
+_FILL_QUANTUM = Decimal("0.0001")
+_AVERAGE_QUANTUM = Decimal("0.000001")
+
+
+class Bar(NamedTuple):
+    """One symbol's bar with what the fill model wants to know of its past."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    start_ns: int
+    end_ns: int
+    adv: float
+    volatility: float
+
+
+class Touch(NamedTuple):
+    """Where on the path an order can act, at what price, and whether it could at once."""
+
+    position: float
+    price: float
+    immediate: bool
+
+
+def within_reach(order: VenueOrder, low: float, high: float) -> bool:
+    """Whether a bar of this range can touch the order at all."""
+    kind = order.working_type
+    if kind == "market":
+        return True
+    if kind == "limit":
+        return low <= order.limit_level if order.sign > 0 else high >= order.limit_level
+    return high >= order.stop_level if order.sign > 0 else low <= order.stop_level
+
+
+def touch(order: VenueOrder, path: Path, start: float) -> Touch | None:
+    """The order's first touch from ``start`` on: limits at the limit or better, stops at the stop or worse."""
+    kind = order.working_type
+    if kind == "market":
+        return Touch(start, price_at(path, start), True)
+    downward = (order.sign > 0) == (kind == "limit")
+    level = order.limit_level if kind == "limit" else order.stop_level
+    position = (first_at_or_below if downward else first_at_or_above)(path, level, start)
+    if position is None:
+        return None
+    immediate = position == start
+    return Touch(position, price_at(path, start) if immediate else level, immediate)
+
+
+class BarMatch:
+    """One symbol, one bar: a queue of touches, worked off in the order of the path and of arrival."""
+
+    def __init__(self, desk: Desk, account: Account, model: RealisticFillSimulator, bar: Bar) -> None:
+        self._desk = desk
+        self._account = account
+        self._model = model
+        self._bar = bar
+        self._path = bar_path(bar.open, bar.high, bar.low, bar.close)
+        self._capacity = model.capacity(bar.volume)
+        self._queue: list[tuple[float, int, VenueOrder, Touch]] = []
+
+    def play(self, orders: list[VenueOrder]) -> None:
+        """Work off all touches of these orders and of the legs that they set free."""
+        for order in orders:
+            self._expect(order, 0.0)
+        while self._queue:
+            _, _, order, found = heappop(self._queue)
+            if not order.is_open:
+                continue
+            becomes = STOP_BECOMES.get(order.working_type)
+            if becomes is None:
+                self._fill(order, found)
+                continue
+            order.working_type = becomes
+            self._desk.dirty.add(order.id)
+            if becomes == "market" or order.sign * (order.limit_level - found.price) >= 0.0:
+                self._fill(order, found)
+            else:
+                self._expect(order, found.position)
+
+    def _expect(self, order: VenueOrder, start: float) -> None:
+        found = touch(order, self._path, start)
+        if found is None or (not found.immediate and self._stop_comes_first(order, start)):
+            return
+        heappush(self._queue, (found.position, order.number, order, found))
+
+    def _stop_comes_first(self, order: VenueOrder, start: float) -> bool:
+        if order.working_type != "limit" or not order.exits:
+            return False
+        return any(
+            other.working_type in STOP_BECOMES and touch(other, self._path, start) is not None
+            for other in self._desk.siblings(order)
+        )
+
+    def _time(self, position: float) -> int:
+        bar = self._bar
+        return bar.start_ns + int((bar.end_ns - bar.start_ns) * (position / END))
+
+    def _fill(self, order: VenueOrder, found: Touch) -> None:
+        ts_ns = self._time(found.position)
+        if order.qty is None:
+            self._price_notional(order, found.price)
+        wanted = order.remaining
+        if order.closing:
+            wanted = min(wanted, max(ZERO, -order.sign * self._account.quantity(order.symbol)))
+            if not wanted:
+                self._desk.finish(order, "canceled", ts_ns)
+                return
+        most = self._model.fillable(float(wanted), self._capacity)
+        quantity = wanted if most >= float(wanted) else Decimal(int(most))
+        if quantity <= 0:
+            return
+        self._capacity -= float(quantity)
+        price, costs = self._price(order, found, float(quantity))
+        self._book(order, quantity, price, costs, ts_ns)
+        self._after_fill(order, found.position, ts_ns)
+
+    def _price_notional(self, order: VenueOrder, reference: float) -> None:
+        """A dollar amount becomes shares at the price that it will fill at."""
+        amount = order.notional or ZERO
+        total = self._costs(order, float(amount) / reference, reference).total_bps
+        price = Decimal(repr(reference * (1.0 + order.sign * total / BPS)))
+        order.qty = (amount / price).quantize(MICRO_SHARE, rounding=ROUND_DOWN)
+
+    def _costs(self, order: VenueOrder, quantity: float, reference: float) -> FillCosts:
+        bar = self._bar
+        return self._model.costs(
+            order.sign, quantity, reference, bar.close, bar.volume, bar.adv, bar.volatility
+        )
+
+    def _price(self, order: VenueOrder, found: Touch, quantity: float) -> tuple[Decimal, FillCosts]:
+        """A resting limit is hit at its price; taking liquidity costs, and a limit caps the cost."""
+        limit = order.limit_price if order.working_type == "limit" else None
+        if limit is not None and not found.immediate:
+            return limit, NO_COSTS
+        costs = self._costs(order, quantity, found.price)
+        exact = found.price * (1.0 + order.sign * costs.total_bps / BPS)
+        price = Decimal(repr(exact)).quantize(_FILL_QUANTUM)
+        if limit is not None and (price - limit) * order.sign > 0:
+            room = max(0.0, order.sign * (order.limit_level / found.price - 1.0) * BPS)
+            share = room / costs.total_bps if costs.total_bps else 0.0
+            return limit, FillCosts(*(part * share for part in costs))
+        return max(price, _FILL_QUANTUM), costs
+
+    def _book(
+        self, order: VenueOrder, quantity: Decimal, price: Decimal, costs: FillCosts, ts_ns: int
+    ) -> None:
+        fee = quantity * Decimal(repr(self._model.commission_per_share))
+        position = self._account.book_fill(order.symbol, order.sign * quantity, price, fee)
+        order.filled_qty += quantity
+        order.filled_value += quantity * price
+        order.filled_avg_price = (order.filled_value / order.filled_qty).quantize(_AVERAGE_QUANTUM)
+        order.commission += fee
+        desk = self._desk
+        complete = not order.remaining
+        if complete:
+            desk.retire(order, "filled", ts_ns)
+        else:
+            order.status = "partially_filled"
+            desk.reserve(order)
+        event = "fill" if complete else "partial_fill"
+        execution_id = desk.ids.next()
+        desk.announce(
+            event, order, ts_ns, execution_id=execution_id, price=price, qty=quantity,
+            position_qty=position, commission=fee, costs=costs,
+        )
+        stamp = from_ns(ts_ns)
+        desk.activities.append(Activity(
+            id=f"{stamp:%Y%m%d%H%M%S}{stamp.microsecond // 1000:03d}::{execution_id}", ts_ns=ts_ns, type=event,
+            order_id=order.id, symbol=order.symbol, side=order.side, qty=quantity, price=price,
+            cum_qty=order.filled_qty, leaves_qty=order.remaining, order_status=order.status, commission=fee,
+        ))
+
+    def _after_fill(self, order: VenueOrder, position: float, ts_ns: int) -> None:
+        """Exits of one group exclude each other; a completed entry sets its exits to work."""
+        if order.exits:
+            for other in self._desk.siblings(order):
+                if order.is_open:
+                    other.qty = other.filled_qty + order.remaining
+                    self._desk.announce("restated", other, ts_ns)
+                else:
+                    self._desk.retire(other, "canceled", ts_ns)
+                    self._desk.announce("canceled", other, ts_ns)
+        elif order.legs and not order.is_open:
+            self._activate(order, position, ts_ns)
+
+    def _activate(self, entry: VenueOrder, position: float, ts_ns: int) -> None:
+        """Legs cover what the entry filled, and never more than the position can give."""
+        legs = [self._desk.orders[leg] for leg in entry.legs]
+        held = self._desk.held_quantity(entry.column, legs[0].side)
+        free = entry.sign * self._account.quantity(entry.symbol) - held
+        quantity = min(entry.filled_qty, max(ZERO, free))
+        for leg in legs:
+            if not leg.is_open:
+                continue
+            if not quantity:
+                self._desk.finish(leg, "canceled", ts_ns)
+                continue
+            leg.qty = quantity
+            leg.session = entry.session
+            self._desk.open_up(leg, ts_ns)
+        for leg in legs:
+            if leg.is_open:
+                self._expect(leg, position)
+
+
+def play_bar(
+    desk: Desk, account: Account, model: RealisticFillSimulator, bar_of: Callable[[int], Bar | None]
+) -> None:
+    """Play a bar for every symbol with orders in the book; ``bar_of(column)`` is None where a symbol has none."""
+    first, first_activity = len(desk.events), len(desk.activities)
+    for column in sorted(desk.book):
+        bar = bar_of(column)
+        if bar is None:
+            continue
+        orders = [
+            order for order in desk.book[column].values() if within_reach(order, bar.low, bar.high)
+        ]
+        if orders:
+            BarMatch(desk, account, model, bar).play(orders)
+    desk.sort_events(first, first_activity)

@@ -1,0 +1,66 @@
+"""The order that takes another's place: what may change, and what it inherits."""
+
+from __future__ import annotations
+
+import copy
+from decimal import Decimal
+
+from trader.exchange.checks import NEEDS_LIMIT, NEEDS_STOP, TIMES_IN_FORCE, check_tick
+from trader.exchange.desk import Desk
+from trader.exchange.errors import refusal
+from trader.exchange.types import VenueOrder
+
+
+def replacement(
+    old: VenueOrder,
+    desk: Desk,
+    known: int,
+    now_ns: int,
+    *,
+    qty: Decimal | None,
+    limit_price: Decimal | None,
+    stop_price: Decimal | None,
+    time_in_force: str | None,
+    client_order_id: str | None,
+) -> VenueOrder:
+    """A changed copy of ``old`` under a new id, not yet entered; VenueError when the change is not allowed."""
+    for field, price, carried in (
+        ("limit_price", limit_price, old.type in NEEDS_LIMIT),
+        ("stop_price", stop_price, old.type in NEEDS_STOP),
+    ):
+        if price is not None:
+            if not carried:
+                raise refusal("unprocessable", detail=f"{old.type} orders have no {field}")
+            check_tick(field, price)
+    if time_in_force is not None and time_in_force not in TIMES_IN_FORCE:
+        raise refusal("invalid", detail=f"invalid time_in_force {time_in_force!r}")
+    if qty is not None:
+        if old.notional is not None:
+            raise refusal("unprocessable", detail="qty of notional orders cannot be replaced")
+        if not qty.is_finite() or qty <= old.filled_qty:
+            raise refusal("unprocessable", detail="qty must be > filled_qty")
+    changed = (qty, limit_price, stop_price, time_in_force)
+    current = (old.qty, old.limit_price, old.stop_price, old.time_in_force)
+    if all(want in (None, have) for want, have in zip(changed, current, strict=True)):
+        raise refusal("unchanged")
+    new = copy.copy(old)
+    new.id = desk.ids.next()
+    new.client_order_id = client_order_id or desk.ids.next()
+    new.number = known + 1
+    new.created_ns = new.updated_ns = now_ns
+    new.replaces, new.replaced_by = old.id, None
+    new.reserved = old.reserved * 0
+    new.qty = old.qty if qty is None else qty
+    new.time_in_force = time_in_force or old.time_in_force
+    if limit_price is not None:
+        new.limit_price, new.limit_level = limit_price, float(limit_price)
+    if stop_price is not None:
+        new.stop_price, new.stop_level = stop_price, float(stop_price)
+        new.working_type = new.type
+    price = limit_price or stop_price
+    if price is not None and not new.closing:
+        new.reserve_price = price if new.sign > 0 else max(price, new.reserve_price)
+    if new.status == "partially_filled":
+        new.status = "new"
+    new.exits = tuple(new.id if exit_id == old.id else exit_id for exit_id in old.exits)
+    return new
