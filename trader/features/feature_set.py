@@ -16,6 +16,8 @@ from trader.features import sessions as sessions_module
 from trader.features.columns import Columns, symbol_columns
 from trader.features.default_set import FEATURE_TYPES, default_features_of
 from trader.features.feature import CrossSectionalFeature, Feature, module_source
+from trader.features.feature_check import verify_cross_section, verify_feature
+from trader.features.verification import Finding
 
 FORMAT = 1
 
@@ -89,6 +91,18 @@ class FeatureSet:
         for feature in self.cross:
             of = values[:, :, self.names.index(feature.of)]  # type: ignore[attr-defined]
             values[:, :, self.spans[feature].start] = feature.combine(of)
+
+    def verify(self, panel: BarPanel) -> list[Finding]:
+        """Look for any use of the future, understated memory or impurity on these bars; empty when there is none.
+
+        ``raise findings[0].error()`` turns a finding into an exception.
+        """
+        found = [finding for feature in self.own for finding in verify_feature(feature, panel)]
+        if self.cross:
+            values = self.transform(panel)
+            for feature in self.cross:
+                found += verify_cross_section(feature, values[:, :, self.names.index(feature.of)])  # type: ignore[attr-defined]
+        return found
 
     def fingerprint(self) -> str:
         """SHA-256 over names, parameters, fitted values and the code that computes them."""

@@ -19,7 +19,7 @@ MAX_FIT_BARS = 20_000
 
 
 def emission_likelihoods(x: FloatArray, means: FloatArray, variances: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gaussian likelihoods ``(n, states)`` of observations ``(n, k)``, each row scaled by its largest; the log scales."""
+    """Gaussian likelihoods ``(n, states)`` of observations ``(n, k)``, each row over its largest; the log scales."""
     gap = x[:, None, :] - means[None, :, :]
     logs = -0.5 * np.sum(gap * gap / variances + np.log(2.0 * np.pi * variances), axis=2)
     scale = logs.max(axis=1)
