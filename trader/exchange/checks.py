@@ -223,6 +223,6 @@ BookCheck = Callable[[OrderRequest, Situation], None]
 
 SHAPE_CHECKS: tuple[ShapeCheck, ...] = (check_vocabulary, check_size, check_prices, check_class, check_hours)
 BOOK_CHECKS: tuple[BookCheck, ...] = (
-    check_geometry, check_position, check_shorting, check_wash_trade, check_buying_power,
+    check_position, check_geometry, check_shorting, check_wash_trade, check_buying_power,
 )
 

@@ -102,6 +102,8 @@ class Desk:
         self.announce("replaced", old, ts_ns)
         if new.status != "held":
             self.announce(new.status, new, ts_ns)
+        for sibling in self.siblings(new):
+            self.match_remaining(sibling, new, ts_ns)
 
     def retire(self, order: VenueOrder, status: str, ts_ns: int) -> None:
         """Set a final status and take the order out of the book, silently."""
@@ -132,6 +134,12 @@ class Desk:
         legs = [self.orders[leg] for order in found for leg in order.legs]
         found.extend(leg for leg in legs if leg.status == "held")
         return sorted(found, key=lambda order: order.number)
+
+    def match_remaining(self, order: VenueOrder, sibling: VenueOrder, ts_ns: int) -> None:
+        """Exits of one group always want the same number of shares."""
+        if order.remaining != sibling.remaining:
+            order.qty = order.filled_qty + sibling.remaining
+            self.announce("restated", order, ts_ns)
 
     def held_quantity(self, column: int, side: str) -> Decimal:
         """Shares that open closing orders of this side hold; exits of one group hold them once."""

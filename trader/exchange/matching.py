@@ -199,8 +199,7 @@ class BarMatch:
         if order.exits:
             for other in self._desk.siblings(order):
                 if order.is_open:
-                    other.qty = other.filled_qty + order.remaining
-                    self._desk.announce("restated", other, ts_ns)
+                    self._desk.match_remaining(other, order, ts_ns)
                 else:
                     self._desk.retire(other, "canceled", ts_ns)
                     self._desk.announce("canceled", other, ts_ns)

@@ -37,6 +37,8 @@ def replacement(
     if qty is not None:
         if old.notional is not None:
             raise refusal("unprocessable", detail="qty of notional orders cannot be replaced")
+        if old.status == "held":
+            raise refusal("unprocessable", detail="qty of a held leg follows its entry")
         if not qty.is_finite() or qty <= old.filled_qty:
             raise refusal("unprocessable", detail="qty must be > filled_qty")
     changed = (qty, limit_price, stop_price, time_in_force)

@@ -1,0 +1,288 @@
+"""How orders meet bars: touches, gaps, legs, partial fills, expiry."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from decimal import Decimal as D
+
+import pytest
+
+from trader.backtest.realistic_fills import RealisticFillSimulator
+from trader.exchange.types import OrderRequest
+from trader.exchange.venue import Venue
+
+Market = Callable[..., Venue]
+CALM = (100.0, 100.5, 99.5, 100.0)
+
+
+def buy(qty: int = 10, **fields: object) -> OrderRequest:
+    return OrderRequest(symbol="AAPL", side="buy", qty=D(qty), **fields)
+
+
+def sell(qty: int = 10, **fields: object) -> OrderRequest:
+    return OrderRequest(symbol="AAPL", side="sell", qty=D(qty), **fields)
+
+
+def news(venue: Venue) -> list[tuple[str, str, str | None]]:
+    """Event, what kind of order, and at what price."""
+    return [
+        (event.event, event.order.type, None if event.price is None else f"{event.price:.2f}")
+        for event in venue.drain()
+    ]
+
+
+def test_a_market_order_fills_at_the_next_open_with_its_costs(market: Market) -> None:
+    venue = market([CALM, (101, 102, 100, 101)], model=RealisticFillSimulator())
+    order = venue.submit(buy(100))
+    assert order.status == "new"
+    venue.step()
+    fill = venue.drain()[-1]
+    assert fill.event == "fill"
+    assert fill.ts_ns == venue.panel.ts_ns[1]
+    assert fill.costs is not None
+    exact = 101 * (1 + fill.costs.total_bps / 1e4)
+    assert fill.costs.spread_bps == 1.5
+    assert float(fill.price) == pytest.approx(exact, abs=5e-5)
+    assert fill.position_qty == 100
+    assert fill.commission == D("0.5")
+    assert venue.account().cash == 100_000 - 100 * fill.price - D("0.5")
+
+
+@pytest.mark.parametrize(
+    ("request_", "bar", "price"),
+    [
+        (buy(type="limit", limit_price=D(99)), (100, 101, 98, 100), "99.00"),
+        (buy(type="limit", limit_price=D(99)), (97, 101, 96, 100), "97.00"),        # opens through: better
+        (buy(type="limit", limit_price=D(99)), (100, 101, 99.01, 100), None),
+        (sell(type="limit", limit_price=D(101)), (100, 102, 99, 100), "101.00"),
+        (sell(type="limit", limit_price=D(101)), (103, 104, 99, 100), "103.00"),
+        (buy(type="stop", stop_price=D(101)), (100, 102, 99, 100), "101.00"),
+        (buy(type="stop", stop_price=D(101)), (103, 104, 99, 100), "103.00"),       # gap: at the open
+        (sell(type="stop", stop_price=D(99)), (97, 104, 96, 100), "97.00"),
+        (sell(type="stop", stop_price=D(99)), (100, 101, 99.5, 100), None),
+        # the stop at 101 is touched on the way up; the limit at 101 can be had there
+        (buy(type="stop_limit", stop_price=D(101), limit_price=D(101)), (100, 103, 99.5, 102), "101.00"),
+        # gap above the limit; the path comes back to it
+        (buy(type="stop_limit", stop_price=D(101), limit_price=D(102)), (103, 104, 100, 103), "102.00"),
+        (buy(type="stop_limit", stop_price=D(101), limit_price=D(102)), (103, 104, 102.5, 103), None),
+    ],
+)
+def test_prices_of_touches(
+    market: Market, request_: OrderRequest, bar: tuple[float, ...], price: str | None
+) -> None:
+    venue = market([CALM, bar])
+    order = venue.submit(request_)
+    venue.step()
+    got = None if order.filled_avg_price is None else f"{order.filled_avg_price:.2f}"
+    assert got == price
+
+
+def test_a_marketable_limit_never_pays_more_than_its_limit(market: Market) -> None:
+    venue = market([CALM, (100, 101, 99, 100)], model=RealisticFillSimulator(half_spread_bps=50))
+    venue.submit(buy(type="limit", limit_price=D("100.10")))
+    venue.step()
+    fill = venue.drain()[-1]
+    assert fill.price == D("100.10")
+    assert fill.costs is not None
+    assert fill.costs.total_bps == pytest.approx(10.0)
+
+
+BRACKET = buy(order_class="bracket", take_profit=D(105), stop_loss=D(95))
+
+
+def test_bracket_to_take_profit(market: Market) -> None:
+    venue = market([CALM, CALM, (101, 106, 100, 105)])
+    entry = venue.submit(BRACKET)
+    profit, stop = (venue.order(leg) for leg in entry.legs)
+    assert (profit.status, stop.status) == ("held", "held")
+    venue.step()
+    assert (entry.status, profit.status, stop.status) == ("filled", "new", "new")
+    venue.step()
+    assert news(venue) == [
+        ("new", "market", None), ("fill", "market", "100.00"), ("new", "limit", None), ("new", "stop", None),
+        ("fill", "limit", "105.00"), ("canceled", "stop", None),
+    ]
+    assert not venue.positions()
+    assert venue.account().cash == 100_050
+
+
+def test_a_stop_is_first_when_a_bar_touches_both_exits(market: Market) -> None:
+    # the path reaches 106 first (the nearer extreme); caution says the stop was hit
+    venue = market([CALM, CALM, (104, 106, 94, 100)])
+    venue.submit(BRACKET)
+    venue.step()
+    venue.step()
+    assert news(venue)[-2:] == [("fill", "stop", "95.00"), ("canceled", "limit", None)]
+
+
+def test_a_gap_over_the_take_profit_is_not_taken_for_a_stop(market: Market) -> None:
+    venue = market([CALM, CALM, (107, 108, 94, 100)])
+    venue.submit(BRACKET)
+    venue.step()
+    venue.step()
+    assert news(venue)[-2:] == [("fill", "limit", "107.00"), ("canceled", "stop", None)]
+
+
+def test_legs_see_only_the_path_after_their_entry(market: Market) -> None:
+    # up to 106 first, then down to the entry at 98: the take-profit at 105 had its chance before it existed
+    venue = market([CALM, (103, 106, 97.9, 99), CALM])
+    venue.submit(OrderRequest(
+        symbol="AAPL", side="buy", qty=D(10), type="limit", limit_price=D(98), order_class="bracket",
+        take_profit=D(105), stop_loss=D(95),
+    ))
+    venue.step()
+    assert [event for event, _, _ in news(venue)] == ["new", "fill", "new", "new"]
+
+
+def test_an_entry_and_its_stop_can_fill_in_one_bar(market: Market) -> None:
+    venue = market([CALM, (100, 101, 94, 96)])
+    venue.submit(BRACKET)
+    venue.step()
+    assert news(venue)[-2:] == [("fill", "stop", "95.00"), ("canceled", "limit", None)]
+
+
+def test_fills_are_capped_by_volume_and_work_on(market: Market) -> None:
+    model = RealisticFillSimulator(slippage_model="none", commission_per_share=0, max_participation=0.1)
+    thin = (100.0, 100.5, 99.5, 100.0, 1000.0)
+    venue = market([thin] * 5, model=model)
+    entry = venue.submit(buy(250, order_class="bracket", take_profit=D(105), stop_loss=D(95)))
+    venue.step()
+    assert (entry.status, entry.filled_qty) == ("partially_filled", 100)
+    assert venue.order(entry.legs[0]).status == "held"
+    venue.step()
+    assert entry.filled_qty == 200
+    venue.step()
+    assert entry.status == "filled"
+    assert [venue.order(leg).qty for leg in entry.legs] == [250, 250]
+    events = [event for event, _, _ in news(venue)]
+    assert events == ["new", "partial_fill", "partial_fill", "fill", "new", "new"]
+
+
+def test_orders_share_a_bars_volume_in_order_of_arrival(market: Market) -> None:
+    model = RealisticFillSimulator(slippage_model="none", commission_per_share=0, max_participation=0.1)
+    thin = (100.0, 100.5, 99.5, 100.0, 1000.0)
+    venue = market([thin, thin], model=model)
+    first, second, third = (venue.submit(buy(60)) for _ in range(3))
+    venue.step()
+    assert [first.filled_qty, second.filled_qty, third.filled_qty] == [60, 40, 0]
+
+
+def test_a_partial_take_profit_shrinks_the_stop(market: Market) -> None:
+    model = RealisticFillSimulator(slippage_model="none", commission_per_share=0, max_participation=0.1)
+    venue = market([CALM, CALM, (104, 106, 104, 105, 400.0), CALM], model=model)
+    entry = venue.submit(buy(100, order_class="bracket", take_profit=D(105), stop_loss=D(95)))
+    venue.step()
+    venue.step()
+    profit, stop = (venue.order(leg) for leg in entry.legs)
+    assert (profit.filled_qty, stop.qty) == (40, 60)
+    assert news(venue)[-2:] == [("partial_fill", "limit", "105.00"), ("restated", "stop", None)]
+    assert venue.position("AAPL").available == 0
+
+
+def test_cancelling_one_order_of_a_bracket_cancels_the_group(market: Market) -> None:
+    venue = market([CALM, CALM, CALM])
+    entry = venue.submit(buy(type="limit", limit_price=D(90), order_class="bracket",
+                             take_profit=D(105), stop_loss=D(80)))
+    venue.cancel(entry.id)
+    assert [venue.order(leg).status for leg in entry.legs] == ["canceled", "canceled"]
+    entry = venue.submit(BRACKET)
+    venue.step()
+    venue.cancel(entry.legs[0])
+    assert venue.order(entry.legs[1]).status == "canceled"
+    assert venue.position("AAPL").available == 10
+
+
+def test_an_oco_guards_a_position(market: Market) -> None:
+    venue = market([CALM, CALM, CALM, (100, 101, 94, 96)])
+    venue.submit(buy())
+    venue.step()
+    pair = venue.submit(sell(type="limit", order_class="oco", take_profit=D(105), stop_loss=D(95)))
+    venue.step()
+    assert venue.position("AAPL").available == 0
+    venue.step()
+    assert pair.status == "canceled"
+    assert venue.order(pair.legs[0]).status == "filled"
+
+
+def test_an_oto_has_one_leg(market: Market) -> None:
+    venue = market([CALM, CALM, (100, 101, 94, 96)])
+    entry = venue.submit(buy(order_class="oto", stop_loss=D(95)))
+    venue.step()
+    venue.step()
+    assert [venue.order(leg).status for leg in entry.legs] == ["filled"]
+
+
+def test_day_orders_expire_at_the_close_and_gtc_orders_live(market: Market) -> None:
+    venue = market([CALM] * 6, per_day=3)
+    day = venue.submit(buy(type="limit", limit_price=D(90)))
+    good = venue.submit(buy(type="limit", limit_price=D(91), time_in_force="gtc"))
+    venue.step()
+    assert day.status == "new"
+    venue.step()
+    assert (day.status, day.expired_ns, good.status) == ("expired", venue.now_ns, "new")
+
+
+def test_orders_entered_after_the_close_wait_for_the_next_session(market: Market) -> None:
+    venue = market([CALM] * 4, per_day=2, start_index=2)
+    order = venue.submit(buy(type="limit", limit_price=D(90)))
+    assert order.status == "accepted"
+    venue.step()
+    assert order.status == "new"
+    venue.step()
+    assert order.status == "expired"
+    assert [event for event, _, _ in news(venue)] == ["accepted", "new", "expired"]
+
+
+def test_every_daily_bar_is_a_session(market: Market) -> None:
+    intraday = market([CALM] * 4, per_day=1).panel
+    daily = dataclasses.replace(intraday, timeframe="1Day")
+    venue = Venue(daily, start_index=1, fill_model=RealisticFillSimulator())
+    day = venue.submit(buy(type="limit", limit_price=D(1)))
+    good = venue.submit(buy(type="limit", limit_price=D(2), time_in_force="gtc"))
+    venue.step()
+    assert (day.status, good.status) == ("expired", "new")
+    venue.step()
+    assert good.status == "new"
+    assert [point.equity for point in venue.equity_history] == [100_000, 100_000]
+
+
+def test_a_missing_bar_leaves_orders_alone(market: Market) -> None:
+    nan = float("nan")
+    venue = market({"AAPL": [CALM, (nan,) * 5, CALM], "MSFT": [CALM] * 3})
+    order = venue.submit(buy())
+    venue.step()
+    assert order.status == "new"
+    assert venue.last_price(0) == 100
+    venue.step()
+    assert order.status == "filled"
+
+
+def test_notional_orders_become_shares_at_their_price(market: Market) -> None:
+    venue = market([CALM, (125, 126, 124, 125)], model=RealisticFillSimulator(commission_per_share=0))
+    order = venue.submit(OrderRequest(symbol="AAPL", side="buy", notional=D(1000)))
+    venue.step()
+    assert order.status == "filled"
+    spent = 100_000 - venue.account().cash
+    assert abs(spent - 1000) < D("0.01")
+
+
+def test_a_replaced_order_keeps_its_fills_and_its_group(market: Market) -> None:
+    venue = market([CALM, CALM, CALM])
+    entry = venue.submit(BRACKET)
+    venue.step()
+    old = venue.order(entry.legs[1])
+    new = venue.replace(old.id, stop_price=D(97))
+    assert (old.status, old.replaced_by, new.replaces) == ("replaced", new.id, old.id)
+    assert new.exits == (entry.legs[0], new.id)
+    assert entry.legs == (entry.legs[0], new.id)
+    venue.cancel(entry.legs[0])
+    assert new.status == "canceled"
+
+
+def test_step_after_the_last_bar_is_an_error(market: Market) -> None:
+    venue = market([CALM, CALM])
+    venue.step()
+    assert venue.done
+    with pytest.raises(IndexError, match="2 bars"):
+        venue.step()

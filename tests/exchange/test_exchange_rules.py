@@ -1,0 +1,190 @@
+"""What the venue refuses, with which status and code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal as D
+
+import pytest
+
+from trader.exchange.errors import VenueError
+from trader.exchange.types import OrderRequest, VenueRules
+from trader.exchange.venue import Venue
+
+Market = Callable[..., Venue]
+CALM = (100.0, 100.5, 99.5, 100.0)
+
+
+def order(side: str = "buy", qty: str | None = "10", **fields: object) -> OrderRequest:
+    return OrderRequest(symbol="AAPL", side=side, qty=None if qty is None else D(qty), **fields)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code", "words"),
+    [
+        (order(side="hold"), 422, 40010001, "invalid side"),
+        (order(type="trailing_stop"), 422, 40010001, "invalid type"),
+        (order(time_in_force="opg"), 422, 40010001, "invalid time_in_force"),
+        (order(qty="0"), 422, 40010001, "qty must be > 0"),
+        (order(qty="-5"), 422, 40010001, "qty must be > 0"),
+        (order(qty="NaN"), 422, 40010001, "qty must be > 0"),
+        (order(qty=None), 422, 40010001, "qty or notional"),
+        (order(notional=D(5)), 422, 40010001, "qty or notional"),
+        (order(qty=None, notional=D("0.5")), 422, 42210000, "at least 1.00"),
+        (order(qty="1.5", time_in_force="gtc"), 422, 42210000, "DAY orders"),
+        (order(qty="1.5", order_class="bracket", take_profit=D(110), stop_loss=D(90)), 422, 42210000, "simple"),
+        (order(qty="0.0000000001"), 422, 42210000, "9 decimals"),
+        (order(type="limit"), 422, 40010001, "require limit price"),
+        (order(type="stop"), 422, 40010001, "require stop price"),
+        (order(limit_price=D(99)), 422, 40010001, "require no limit price"),
+        (order(type="limit", limit_price=D("99.001")), 422, 42210000, "sub-penny"),
+        (order(type="limit", limit_price=D("0.99991")), 422, 42210000, "sub-penny"),
+        (order(type="limit", limit_price=D(-1)), 422, 40010001, "must be > 0"),
+        (order(type="stop", stop_price=D(99)), 422, 42210000, "greater than the current price"),
+        (order(order_class="bracket", take_profit=D(110)), 422, 42210000, "require stop_loss"),
+        (order(order_class="bracket", take_profit=D(100), stop_loss=D(95)), 422, 42210000, "take_profit"),
+        (order(order_class="bracket", take_profit=D(110), stop_loss=D(100)), 422, 42210000, "stop_loss"),
+        (order(order_class="bracket", type="stop", stop_price=D(101), take_profit=D(110), stop_loss=D(90)),
+         422, 40010001, "must be market or limit"),
+        (order(order_class="oto"), 422, 42210000, "either take_profit or stop_loss"),
+        (order(order_class="oco", type="limit", take_profit=D(110), stop_loss=D(90)), 422, 42210000, "exit orders"),
+        (order(extended_hours=True), 422, 42210000, "DAY limit orders"),
+        (order(qty="2001"), 403, 40310000, "insufficient buying power"),
+        (order(side="sell", qty="1.5"), 422, 42210000, "sold short"),
+        (OrderRequest(symbol="NOPE", side="buy", qty=D(1)), 422, 42210000, 'asset "NOPE" not found'),
+    ],
+)
+def test_refusals(market: Market, request_: OrderRequest, status: int, code: int, words: str) -> None:
+    venue = market([CALM] * 3)
+    with pytest.raises(VenueError, match=words) as refused:
+        venue.submit(request_)
+    assert (refused.value.http_status, refused.value.code) == (status, code)
+    assert not venue.orders("all")
+    assert not venue.drain()
+
+
+def test_a_client_order_id_is_taken_for_ever(market: Market) -> None:
+    venue = market([CALM] * 3)
+    first = venue.submit(order(client_order_id="mine"))
+    venue.cancel(first.id)
+    with pytest.raises(VenueError, match="must be unique") as refused:
+        venue.submit(order(client_order_id="mine"))
+    assert (refused.value.http_status, refused.value.code) == (422, 40010001)
+
+
+def test_open_orders_reserve_buying_power_and_give_it_back(market: Market) -> None:
+    venue = market([CALM] * 4)
+    assert venue.account().buying_power == 200_000
+    resting = venue.submit(order(qty="1000", type="limit", limit_price=D(99)))
+    assert venue.account().buying_power == 101_000
+    venue.submit(order(qty="1000"))
+    assert venue.account().buying_power == 1_000
+    venue.step()
+    assert venue.account().buying_power == 1_000
+    venue.cancel(resting.id)
+    assert venue.account().buying_power == 100_000
+    assert venue.desk.reserved == 0
+
+
+def test_small_accounts_have_no_margin_and_no_shorts(market: Market) -> None:
+    venue = market([CALM] * 3, cash=1_999)
+    assert venue.account().buying_power == 1_999
+    with pytest.raises(VenueError, match="not allowed to short"):
+        venue.submit(order(side="sell", qty="1"))
+
+
+def test_shorts_reserve_three_percent_above_the_market(market: Market) -> None:
+    venue = market([CALM] * 3)
+    venue.submit(order(side="sell", qty="1000"))
+    assert venue.account().buying_power == 200_000 - 103_000
+    venue.step()
+    assert venue.position("AAPL").qty == -1000
+    assert venue.account().buying_power == 100_000
+
+
+def test_hard_to_borrow_stocks_cannot_be_shorted(market: Market) -> None:
+    venue = market([CALM] * 3, rules=VenueRules(hard_to_borrow=frozenset({"AAPL"})))
+    with pytest.raises(VenueError, match="cannot be sold short"):
+        venue.submit(order(side="sell"))
+
+
+def test_closing_orders_hold_their_shares(market: Market) -> None:
+    venue = market([CALM] * 4)
+    venue.submit(order(qty="100"))
+    venue.step()
+    stop = venue.submit(order(side="sell", qty="60", type="stop", stop_price=D(90)))
+    with pytest.raises(VenueError, match=r"requested: 50, available: 40") as refused:
+        venue.submit(order(side="sell", qty="50"))
+    assert refused.value.http_status == 403
+    assert refused.value.details["held_for_orders"] == "60"
+    assert refused.value.details["related_orders"] == [stop.id]
+    with pytest.raises(VenueError, match="insufficient qty"):
+        venue.submit(order(side="sell", qty="101"))
+
+
+def test_wash_trades_are_refused_and_brackets_exempt(market: Market) -> None:
+    venue = market([CALM] * 4)
+    venue.submit(order(qty="100"))
+    venue.step()
+    resting = venue.submit(order(side="sell", qty="50", type="limit", limit_price=D(105)))
+    with pytest.raises(VenueError, match="wash trade") as refused:
+        venue.submit(order())
+    assert refused.value.details["existing_order_id"] == resting.id
+    with pytest.raises(VenueError, match="wash trade"):
+        venue.submit(order(type="limit", limit_price=D(105)))
+    venue.submit(order(type="limit", limit_price=D(104)))
+    venue.submit(order(order_class="bracket", take_profit=D(110), stop_loss=D(90)))
+
+
+def test_brackets_must_open(market: Market) -> None:
+    venue = market([CALM] * 4)
+    venue.submit(order())
+    venue.step()
+    with pytest.raises(VenueError, match="must be entry orders"):
+        venue.submit(order(side="sell", order_class="bracket", take_profit=D(90), stop_loss=D(110)))
+
+
+def test_replacing_follows_the_rules(market: Market) -> None:
+    venue = market([CALM] * 4)
+    resting = venue.submit(order(type="limit", limit_price=D(90)))
+    for fields, words in (
+        ({}, "not changed"), ({"limit_price": D(90)}, "not changed"), ({"qty": D(0)}, "filled_qty"),
+        ({"limit_price": D("90.001")}, "sub-penny"), ({"stop_price": D(80)}, "no stop_price"),
+        ({"qty": D(5000)}, "buying power"), ({"time_in_force": "cls"}, "time_in_force"),
+    ):
+        with pytest.raises(VenueError, match=words):
+            venue.replace(resting.id, **fields)
+    new = venue.replace(resting.id, qty=D(20), client_order_id="second")
+    assert venue.account().buying_power == 200_000 - 1_800
+    with pytest.raises(VenueError, match="cannot replace order in replaced"):
+        venue.replace(resting.id, qty=D(30))
+    with pytest.raises(VenueError, match="must be unique"):
+        venue.replace(new.id, qty=D(30), client_order_id="second")
+
+
+def test_cancelling_what_is_not_there(market: Market) -> None:
+    venue = market([CALM] * 3)
+    with pytest.raises(VenueError) as missing:
+        venue.cancel("nothing")
+    assert missing.value.http_status == 404
+    done = venue.submit(order())
+    venue.step()
+    with pytest.raises(VenueError, match='already in "filled"') as ended:
+        venue.cancel(done.id)
+    assert (ended.value.http_status, ended.value.code) == (422, 42210000)
+
+
+def test_closing_positions(market: Market) -> None:
+    venue = market({"AAPL": [CALM] * 5, "MSFT": [CALM] * 5})
+    with pytest.raises(VenueError, match="position does not exist"):
+        venue.close_position("AAPL")
+    venue.submit(order(qty="100"))
+    venue.submit(OrderRequest(symbol="MSFT", side="sell", qty=D(40)))
+    venue.step()
+    assert venue.close_position("AAPL", percentage=D("33.5")).qty == 33
+    results = venue.close_all()
+    assert isinstance(results[0][1], VenueError)
+    assert not isinstance(results[1][1], VenueError)
+    assert [symbol for symbol, _ in venue.close_all(cancel_orders=True)] == ["AAPL", "MSFT"]
+    venue.step()
+    assert not venue.positions()
