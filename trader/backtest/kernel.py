@@ -1,0 +1,28 @@
+"""The loop of a backtest: the venue plays a bar, the engine hears what happened, then sees the bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trader.backtest.answers import InProcessBroker
+from trader.core.engine import Engine
+from trader.exchange.venue import Venue
+
+
+def play(engine: Engine, venue: Venue, on_slice: Callable[[int], None] | None = None, stop_after: int = 0) -> int:
+    """Play the venue to its end (or ``stop_after`` slices); returns the slices played.
+
+    A breaker that asks for the halt gets it here: a backtest has no latch file, its journal says it all.
+    """
+    broker = InProcessBroker(venue, engine)
+    played = 0
+    while not venue.done and (not stop_after or played < stop_after):
+        bar = venue.step()
+        broker.hear()
+        broker.carry_out(engine.on_slice(bar))
+        while engine.halt_requests:
+            broker.carry_out(engine.halt("breaker", engine.halt_requests.pop(0), engine.now_ns))
+        played += 1
+        if on_slice is not None:
+            on_slice(played)
+    return played

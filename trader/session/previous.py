@@ -1,0 +1,86 @@
+"""What an earlier session of the same account left: read from its journal, carried into the next one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from trader.core.book import Order
+from trader.core.events import CarriedOrder, CarriedPosition
+from trader.core.fold import Fold
+from trader.core.journal import mend, read_events
+
+RUN_FILE = "run.json"
+JOURNAL_FILE = "journal.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """The end of a session as the start of the next."""
+
+    run_id: str
+    cash: Decimal
+    orders: tuple[CarriedOrder, ...]
+    positions: tuple[CarriedPosition, ...]
+    peak_equity: float
+    day_start_equity: float
+    day: int
+    halt_unfinished: bool
+    ended_in_order: bool
+    mended: str | None
+
+
+def last_run(home: Path, mode: str, account: str) -> Path | None:
+    """The directory of the newest run of this account."""
+    found: list[tuple[int, Path]] = []
+    for file in (home / "runs").glob(f"*/{RUN_FILE}"):
+        try:
+            facts = json.loads(file.read_text())
+        except (OSError, ValueError):
+            continue
+        if facts.get("mode") == mode and facts.get("account") == account and (file.parent / JOURNAL_FILE).is_file():
+            found.append((int(facts.get("started_ns", 0)), file.parent))
+    return max(found)[1] if found else None
+
+
+def carry_over(run: Path) -> Carried | None:
+    """Fold a run's journal to its end; None when it holds nothing. A damaged tail is quarantined first."""
+    path = run / JOURNAL_FILE
+    mended = mend(path)
+    fold = Fold()
+    for _, event in read_events(path):
+        fold.apply(event)
+    if fold.session is None:
+        return None
+    book = fold.book
+    halt_steps = {"", "flat"}
+    return Carried(
+        run_id=fold.session.run_id,
+        cash=book.cash,
+        orders=tuple(_carried(order) for order in book.open_orders.values()),
+        positions=tuple(
+            CarriedPosition(symbol=p.symbol, quantity=p.quantity, average_price=p.average_price,
+                            opened_ts=p.opened_ts, strategy=p.strategy)
+            for p in book.positions.values()
+        ),
+        peak_equity=book.peak_equity,
+        day_start_equity=book.day_start_equity,
+        day=book.day,
+        halt_unfinished=fold.halt.latched and fold.halt.step not in halt_steps,
+        ended_in_order=bool(fold.ended),
+        mended=mended,
+    )
+
+
+def _carried(order: Order) -> CarriedOrder:
+    return CarriedOrder(
+        client_order_id=order.client_order_id, symbol=order.symbol, side=order.side, quantity=order.quantity,
+        order_type=order.order_type, state=order.state.value, role=order.role,
+        broker_order_id=order.broker_order_id, parent_client_order_id=order.parent,
+        filled_quantity=order.filled_quantity, average_price=order.average_price or Decimal(0),
+        limit_price=order.limit_price, stop_price=order.stop_price, take_profit=order.take_profit,
+        stop_loss=order.stop_loss, time_in_force=order.time_in_force, strategy=order.strategy,
+        created_ts=order.created_ts, executions=tuple(sorted(order.executions)),
+    )
