@@ -1,0 +1,227 @@
+"""From the broker's words about orders to core events; nothing the wire says makes it raise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+from trader.core.events import (
+    Event,
+    LegKnown,
+    Note,
+    OrderAccepted,
+    OrderAnomaly,
+    OrderCanceled,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    OrderReplaced,
+    OrderWorking,
+)
+from trader.core.money import ZERO
+from trader.execution.broker_records import BrokerOrder, Unreadable, parse_order
+
+SOURCE = "trade_stream"
+
+
+def standing(order: BrokerOrder, ts: int) -> list[Event]:
+    """What an order's status says by itself, as events: its acceptance, its legs, its end (fills excepted)."""
+    legs = leg_events(order, ts)
+    name = order.client_order_id
+    if order.status == "rejected":
+        return [OrderRejected(ts=ts, client_order_id=name, code="rejected", message="rejected by the broker")]
+    accepted = OrderAccepted(ts=ts, client_order_id=name, broker_order_id=order.id, working=order.working)
+    ends: dict[str, Event] = {
+        "canceled": OrderCanceled(ts=ts, client_order_id=name, reason="at the broker"),
+        "expired": OrderExpired(ts=ts, client_order_id=name),
+    }
+    return [accepted, *legs, *([ends[order.status]] if order.status in ends else [])]
+
+
+def leg_events(parent: BrokerOrder, ts: int) -> list[Event]:
+    """A bracket's exits, under the client ids that the broker gave them."""
+    return [
+        LegKnown(
+            ts=ts, client_order_id=leg.client_order_id, broker_order_id=leg.id,
+            parent_client_order_id=parent.client_order_id, symbol=leg.symbol, side=leg.side, quantity=leg.quantity,
+            role=leg.leg_role, order_type=leg.order_type, limit_price=leg.limit_price, stop_price=leg.stop_price,
+            working=leg.working,
+        )
+        for leg in parent.legs
+    ]
+
+
+class Translator:
+    """Trade updates → events, remembering per order what only differences tell.
+
+    Alpaca's messages carry an order's cumulative commission and filled quantity; an execution's own commission
+    is the difference to what was counted before. Fills that a reconciliation has booked already (``count``) and
+    that the stream delivers after all are recognised by the cumulative quantity and dropped with a note.
+    """
+
+    def __init__(self) -> None:
+        self._commission: dict[str, Decimal] = {}           # by broker order id
+        self._booked: dict[str, Decimal] = {}               # filled quantity that a reconciliation booked
+        self._client_id: dict[str, str] = {}                # broker order id → client order id
+        self._legs: set[str] = set()
+        self._replaced: set[str] = set()                    # announced as replaced, successor not seen yet
+
+    def count(self, orders: Iterable[BrokerOrder]) -> None:
+        """Orders as a reconciliation has just booked them: their fills and commission are accounted for."""
+        for order in orders:
+            self._client_id[order.id] = order.client_order_id
+            self._booked[order.id] = order.filled_quantity
+            if order.commission is not None:
+                self._commission[order.id] = order.commission
+
+    def translate(self, raw: Any, ts: int) -> list[Event]:
+        """The events of one trade update.
+
+        Parameters
+        ----------
+        raw : Any
+            The message as received, with or without its ``stream`` envelope.
+        ts : int
+            Nanoseconds of the session's clock, given to every event.
+        """
+        body = raw.get("data", raw) if isinstance(raw, dict) else raw
+        if not isinstance(body, dict):
+            return [_note(ts, f"trade update that is no JSON object: {raw!r:.120}")]
+        try:
+            order = parse_order(body.get("order"))
+        except Unreadable as error:
+            return [_note(ts, f"trade update without a readable order: {error}")]
+        event = str(body.get("event"))
+        handler = _HANDLERS.get(event)
+        if handler is None:
+            return [*self._first_sight(order, ts), _anomaly(order, ts, event, "unknown event")]
+        try:
+            return [*self._first_sight(order, ts), *handler(self, order, body, ts)]
+        except (Unreadable, ArithmeticError) as error:
+            return [_anomaly(order, ts, event, str(error))]
+
+    # --- one method an event -----------------------------------------------------------------------------
+
+    def _accepted(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
+        accepted = OrderAccepted(
+            ts=ts, client_order_id=order.client_order_id, broker_order_id=order.id, working=order.working
+        )
+        if order.replaces in self._replaced:
+            self._replaced.discard(order.replaces)
+            return [self._replacement(self._client_id[order.replaces], order, ts), accepted]
+        return [accepted]
+
+    def _filled(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
+        quantity, price = _positive(body, "qty"), _positive(body, "price")
+        if order.filled_quantity <= self._booked.get(order.id, ZERO):
+            return [Note(ts=ts, level="info", source=SOURCE,
+                         text=f"fill of {order.client_order_id} was booked by reconciliation already")]
+        commission = ZERO
+        if order.commission is not None:
+            commission = order.commission - self._commission.get(order.id, ZERO)
+            self._commission[order.id] = order.commission
+        # Without an execution id the cumulative quantity makes the fill countable once.
+        execution = str(body.get("execution_id") or f"{order.id}@{order.filled_quantity}")
+        return [
+            OrderFilled(
+                ts=ts, client_order_id=order.client_order_id, execution_id=execution, symbol=order.symbol,
+                side=order.side, quantity=quantity, price=price, commission=commission,
+            )
+        ]
+
+    def _canceled(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
+        return [OrderCanceled(ts=ts, client_order_id=order.client_order_id, reason=_reason(body) or "at the broker")]
+
+    def _expired(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
+        return [OrderExpired(ts=ts, client_order_id=order.client_order_id)]
+
+    def _rejected(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
+        message = _reason(body) or "rejected by the broker after acceptance"
+        return [OrderRejected(ts=ts, client_order_id=order.client_order_id, code="rejected", message=message)]
+
+    def _was_replaced(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
+        if order.replaces and not order.replaced_by:                # the message speaks of the successor
+            return [self._replacement(self._client_id.get(order.replaces, ""), order, ts)]
+        self._replaced.add(order.id)                                # the successor introduces itself with `new`
+        return []
+
+    def _restated(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
+        return [
+            OrderWorking(
+                ts=ts, client_order_id=order.client_order_id, quantity=order.quantity,
+                limit_price=order.limit_price, stop_price=order.stop_price,
+            )
+        ]
+
+    def _nothing(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
+        return []
+
+    def _mention(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
+        reason = _reason(body)
+        text = f"{order.client_order_id}: {body['event']}" + (f" ({reason})" if reason else "")
+        return [Note(ts=ts, level="warning", source=SOURCE, text=text)]
+
+    # --- helpers -----------------------------------------------------------------------------------------
+
+    def _first_sight(self, order: BrokerOrder, ts: int) -> list[Event]:
+        self._client_id[order.id] = order.client_order_id
+        fresh = [event for event in leg_events(order, ts) if getattr(event, "broker_order_id", "") not in self._legs]
+        for leg in order.legs:
+            self._legs.add(leg.id)
+            self._client_id[leg.id] = leg.client_order_id
+        return fresh
+
+    def _replacement(self, old: str, new: BrokerOrder, ts: int) -> Event:
+        return OrderReplaced(
+            ts=ts, client_order_id=old, new_client_order_id=new.client_order_id, new_broker_order_id=new.id,
+            quantity=new.quantity, limit_price=new.limit_price, stop_price=new.stop_price,
+        )
+
+
+_Handler = Callable[[Translator, BrokerOrder, dict[str, Any], int], list[Event]]
+
+_HANDLERS: dict[str, _Handler] = {
+    "new": Translator._accepted,
+    "accepted": Translator._accepted,
+    "pending_new": Translator._accepted,
+    "held": Translator._accepted,
+    "fill": Translator._filled,
+    "partial_fill": Translator._filled,
+    "canceled": Translator._canceled,
+    "expired": Translator._expired,
+    "rejected": Translator._rejected,
+    "replaced": Translator._was_replaced,
+    "restated": Translator._restated,
+    "pending_cancel": Translator._nothing,
+    "pending_replace": Translator._nothing,
+    "calculated": Translator._nothing,
+    "done_for_day": Translator._mention,
+    "stopped": Translator._mention,
+    "suspended": Translator._mention,
+    "order_replace_rejected": Translator._mention,
+    "order_cancel_rejected": Translator._mention,
+}
+
+
+def _positive(body: dict[str, Any], field: str) -> Decimal:
+    value = Decimal(str(body.get(field)))
+    if not value.is_finite() or value <= 0:
+        raise Unreadable(f"fill with {field} {body.get(field)!r}")
+    return value
+
+
+def _reason(body: dict[str, Any]) -> str:
+    order = body.get("order")
+    nested = order.get("reject_reason") if isinstance(order, dict) else None
+    return str(body.get("reject_reason") or body.get("reason") or nested or "")
+
+
+def _anomaly(order: BrokerOrder, ts: int, news: str, detail: str) -> Event:
+    return OrderAnomaly(
+        ts=ts, client_order_id=order.client_order_id, state=order.status, news=news, detail=detail
+    )
+
+
+def _note(ts: int, text: str) -> Event:
+    return Note(ts=ts, level="error", source=SOURCE, text=text)
