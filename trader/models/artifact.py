@@ -1,0 +1,245 @@
+"""A trained model as a directory: manifest, native booster files, JSON for the rest; nothing is ever unpickled.
+
+``manifest.json`` says what the model is (features and their fingerprint, data and its hash, label
+parameters, seed, library versions, scores) and holds the SHA-256 of every other file. A directory appears
+whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trader.models.calibration import ProbabilityCalibrationManager
+from trader.models.ensemble import EnsembleModel
+from trader.utils.atomic import cannot_write, sync_directory
+
+FloatArray = NDArray[np.float64]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+CALIBRATOR = "calibrator.json"
+MODEL = "model"
+
+_REQUIRED = {
+    "format": int, "name": str, "version": str, "created": str, "seed": int, "trained_through_ns": int,
+    "data": dict, "features": dict, "labels": dict, "scores": dict, "files": dict,
+}
+_LIBRARIES = ("numpy", "catboost", "xgboost-cpu", "xgboost", "lightgbm")
+
+
+class ArtifactError(ValueError):
+    """A model directory that must not be used; the message says which part and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityBatch:
+    """Class probabilities of a batch of rows.
+
+    ``raw`` and ``calibrated`` have shape ``(n, 3)``, columns loss, neutral, profit, rows summing to one;
+    rows without one finite feature (a symbol without a bar) are NaN. ``failures`` says which members of the
+    ensemble could not take part, and why.
+    """
+
+    raw: FloatArray
+    calibrated: FloatArray
+    failures: dict[str, str]
+
+    @property
+    def degraded(self) -> bool:
+        """Whether a member was missing."""
+        return bool(self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelArtifact:
+    """A loaded model with its calibrator and manifest."""
+
+    manifest: dict[str, Any]
+    model: EnsembleModel
+    calibrator: ProbabilityCalibrationManager
+    directory: Path | None = None
+
+    @property
+    def model_id(self) -> str:
+        """``<name>-<version>``, the name of its directory."""
+        return f"{self.manifest['name']}-{self.manifest['version']}"
+
+    @property
+    def feature_set_dict(self) -> dict[str, Any]:
+        """What ``FeatureSet.from_dict`` restores the fitted features from."""
+        return self.manifest["features"]["set"]
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(self.manifest["features"]["names"])
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Label parameters: what the probabilities are probabilities of."""
+        return self.manifest["labels"]
+
+    @property
+    def trained_through_ns(self) -> int:
+        """When the last bar that training saw became available."""
+        return int(self.manifest["trained_through_ns"])
+
+    @property
+    def created(self) -> str:
+        """When it was trained, RFC 3339."""
+        return self.manifest["created"]
+
+    @property
+    def source(self) -> str:
+        """``real`` or ``synthetic-intraday``: what the training bars were."""
+        return self.manifest["data"]["source"]
+
+    @property
+    def summary(self) -> str:
+        """The honest sentence about its skill."""
+        return self.manifest["scores"].get("verdict", "")
+
+    def predict(self, features: ArrayLike) -> ProbabilityBatch:
+        """Probabilities of each row; ``features`` has shape ``(n, n_features)`` in the order of ``feature_names``."""
+        rows = np.asarray(features, dtype=np.float64)
+        known = np.isfinite(rows).any(axis=1)
+        raw, calibrated = np.full((len(rows), 3), np.nan), np.full((len(rows), 3), np.nan)
+        failures: dict[str, str] = {}
+        if known.any():
+            raw[known] = self.model.predict_proba(rows[known])
+            calibrated[known] = self.calibrator.calibrate(raw[known])
+            failures = dict(self.model.failures)
+        return ProbabilityBatch(raw, calibrated, failures)
+
+    def require_features(self, fingerprint: str) -> None:
+        """Refuse features whose code or fitted parameters differ from those of the training."""
+        trained = self.manifest["features"]["fingerprint"]
+        if fingerprint != trained:
+            raise ArtifactError(
+                f"model {self.model_id} was trained on features {trained[:12]}, this program computes "
+                f"{fingerprint[:12]}: train it again (alphatrade train)"
+            )
+
+    def save(self, models: Path) -> Path:
+        """Write ``<models>/<name>-<version>/`` in one step, replacing an equal version; returns the directory.
+
+        Raises
+        ------
+        UserError
+            the disk refuses; nothing is left behind
+        """
+        target = models / self.model_id
+        fresh, old = models / f".{self.model_id}.{os.getpid()}.new", models / f".{self.model_id}.{os.getpid()}.old"
+        try:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            try:
+                self.model.save(fresh / MODEL)
+                (fresh / CALIBRATOR).write_text(_json(self.calibrator.to_dict()))
+                files = {path.relative_to(fresh).as_posix(): _sha256(path) for path in _files(fresh)}
+                (fresh / MANIFEST).write_text(_json({**self.manifest, "files": files}))
+                for path in _files(fresh):
+                    _sync(path)
+                if target.exists():
+                    target.rename(old)
+                fresh.rename(target)
+                sync_directory(models)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+                shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            raise cannot_write(target, error) from error
+        return target
+
+    @classmethod
+    def load(cls, directory: str | Path) -> ModelArtifact:
+        """Read a model directory after checking every file against the manifest.
+
+        Raises
+        ------
+        ArtifactError
+            missing or malformed manifest, another format, a file that is missing or was changed
+        """
+        root = Path(directory)
+        manifest = read_manifest(root)
+        for name, expected in sorted(manifest["files"].items()):
+            path = root / name
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise ArtifactError(f"{root / MANIFEST} lists {name!r}, which lies outside the model's directory")
+            if not path.is_file():
+                raise ArtifactError(f"model {root.name} lacks its file {name}: train it again (alphatrade train)")
+            if _sha256(path) != expected:
+                raise ArtifactError(
+                    f"model {root.name}: {name} is not the file that was trained (SHA-256 differs): train it again"
+                )
+        for name in (CALIBRATOR, f"{MODEL}/ensemble.json"):
+            if name not in manifest["files"]:
+                raise ArtifactError(f"{root / MANIFEST} does not list {name}; the model is incomplete")
+        model = EnsembleModel.load(root / MODEL)
+        names = tuple(manifest["features"]["names"])
+        if model.feature_names_in_ is not None and model.feature_names_in_ != names:
+            raise ArtifactError(f"model {root.name}: manifest and boosters disagree about the features")
+        calibrator = ProbabilityCalibrationManager.from_dict(json.loads((root / CALIBRATOR).read_text()))
+        return cls(manifest, model, calibrator, root)
+
+
+def read_manifest(directory: str | Path) -> dict[str, Any]:
+    """The manifest of a model directory, checked for its fields; cheap, loads no booster."""
+    path = Path(directory) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist: not a model directory") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    if not isinstance(manifest, dict):
+        raise ArtifactError(f"{path} holds no manifest")
+    if manifest.get("format") != FORMAT:
+        raise ArtifactError(f"{path} has format {manifest.get('format')!r}; this version reads {FORMAT}: train again")
+    for field, kind in _REQUIRED.items():
+        if not isinstance(manifest.get(field), kind):
+            raise ArtifactError(f"{path}: field {field!r} is missing or not a {kind.__name__}")
+    return manifest
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a model depends on, as installed."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def content_version(*parts: Any) -> str:
+    """Twelve hex digits that name the content of JSON-able parts."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"

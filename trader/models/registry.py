@@ -1,0 +1,89 @@
+"""Which of the trained models is the one in use: a pointer file per name, with promotion and rollback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trader.models.artifact import ArtifactError, ModelArtifact, read_manifest
+from trader.utils.atomic import atomic_write_text
+
+_KEPT = 20
+
+
+def models_dir(home: Path) -> Path:
+    """Where the models of a home live."""
+    return home / "models"
+
+
+def store_model(home: Path, artifact: ModelArtifact) -> Path:
+    """Write an artefact under the home and make it the current one of its name; returns its directory."""
+    directory = artifact.save(models_dir(home))
+    promote(home, artifact.manifest["name"], directory.name)
+    return directory
+
+
+def latest_model(home: Path, name: str = "ml_momentum") -> Path | None:
+    """The directory of the current model of a name; None when there is none.
+
+    A pointer to a directory that is gone falls back to the most recently created model that is whole.
+    """
+    pointed = _pointer(home, name).get("current")
+    if pointed and _is_model(models_dir(home) / pointed, name):
+        return models_dir(home) / pointed
+    found = list_models(home, name)
+    return models_dir(home) / f"{name}-{found[0]['version']}" if found else None
+
+
+def list_models(home: Path, name: str | None = None) -> list[dict[str, Any]]:
+    """Manifests of the stored models, newest first; directories that hold none are left out."""
+    manifests = []
+    for path in sorted(models_dir(home).glob("[!.]*/manifest.json")):
+        try:
+            manifest = read_manifest(path.parent)
+        except ArtifactError:
+            continue
+        if path.parent.name == f"{manifest['name']}-{manifest['version']}" and name in (None, manifest["name"]):
+            manifests.append(manifest)
+    return sorted(manifests, key=lambda m: (m["created"], m["version"]), reverse=True)
+
+
+def promote(home: Path, name: str, directory_name: str) -> None:
+    """Make a stored model the current one; the one before is remembered for `rollback`."""
+    if not _is_model(models_dir(home) / directory_name, name):
+        raise ArtifactError(f"{models_dir(home) / directory_name} is no model of the name {name}")
+    pointer = _pointer(home, name)
+    current, previous = pointer.get("current"), [p for p in pointer.get("previous", []) if p != directory_name]
+    if current and current != directory_name:
+        previous = [current, *(p for p in previous if p != current)]
+    _write_pointer(home, name, directory_name, previous)
+
+
+def rollback(home: Path, name: str) -> Path:
+    """Return to the model that was current before; returns its directory."""
+    previous = [p for p in _pointer(home, name).get("previous", []) if _is_model(models_dir(home) / p, name)]
+    if not previous:
+        raise ArtifactError(f"no earlier model of the name {name} is stored under {models_dir(home)}")
+    _write_pointer(home, name, previous[0], previous[1:])
+    return models_dir(home) / previous[0]
+
+
+def _pointer(home: Path, name: str) -> dict[str, Any]:
+    try:
+        pointer = json.loads((models_dir(home) / f"{name}.current").read_text())
+    except (OSError, ValueError):
+        return {}
+    return pointer if isinstance(pointer, dict) else {}
+
+
+def _write_pointer(home: Path, name: str, current: str, previous: list[str]) -> None:
+    text = json.dumps({"current": current, "previous": previous[:_KEPT]}, indent=1)
+    atomic_write_text(models_dir(home) / f"{name}.current", text + "\n")
+
+
+def _is_model(directory: Path, name: str) -> bool:
+    try:
+        return read_manifest(directory)["name"] == name
+    except ArtifactError:
+        return False
