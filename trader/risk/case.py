@@ -1,0 +1,105 @@
+"""One intent together with everything that a rule may look at; computed once, read by all rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+from trader.core.book import Book, Order
+from trader.core.events import OrderIntent, RuleCheck
+from trader.core.history import History
+from trader.core.money import ZERO
+from trader.core.orders import OrderState
+from trader.risk.breakers import Breaker
+from trader.risk.facts import MarketFacts
+from trader.risk.params import RiskParams
+from trader.risk.state import SystemState
+from trader.risk.tail import TailRisk
+
+ENTRY = "entry"
+Ruling = tuple[RuleCheck, Decimal]
+
+
+class ImpactModel(Protocol):
+    """The part of the pre-trade cost model that the rules use."""
+
+    def total_bps(self, quantity: float, adv: float, volatility: float, spread_bps: float = 0.0) -> float:
+        """Expected cost in basis points."""
+        ...
+
+    def quantity_within(self, limit_bps: float, adv: float, volatility: float, spread_bps: float = 0.0) -> float:
+        """Shares whose expected cost stays within a limit."""
+        ...
+
+
+@dataclass(slots=True)
+class Case:
+    """What one verdict is made from. Money in dollars; ``sign`` is +1 for a buy."""
+
+    intent: OrderIntent
+    book: Book
+    history: History
+    params: RiskParams
+    state: SystemState
+    facts: MarketFacts
+    impact: ImpactModel
+    breakers: Mapping[str, Breaker]
+    tail: TailRisk
+    orders_last_minute: int
+    sign: int
+    price: float
+    equity: float
+    held: Decimal                               # signed shares
+    held_value: float                           # signed dollars
+    pending: dict[str, float]                   # signed dollars of open entries by symbol, this one left out
+    working: list[Order]                        # open orders of the symbol, this one left out
+    day_loss: float                             # share of the day's starting equity, 0 or more
+    drawdown: float                             # share of the peak, 0 or more
+
+
+Rule = Callable[[Case, Decimal], Ruling]
+
+
+def build_case(
+    intent: OrderIntent, book: Book, history: History, params: RiskParams, state: SystemState, facts: MarketFacts,
+    impact: ImpactModel, breakers: Mapping[str, Breaker], tail: TailRisk, orders_last_minute: int,
+    day_loss: float, drawdown: float,
+) -> Case:
+    """Gather the numbers of an intent from the books."""
+    symbol, own = intent.symbol, intent.client_order_id
+    pending: dict[str, float] = {}
+    working: list[Order] = []
+    for order in book.open_orders.values():
+        if order.client_order_id == own:
+            continue
+        if order.symbol == symbol:
+            working.append(order)
+        if order.role == ENTRY:
+            pending[order.symbol] = pending.get(order.symbol, 0.0) + order_value(order, book)
+    mark = book.marks.get(symbol, intent.signal_price)
+    stated = intent.limit_price or intent.stop_price
+    price = float(stated) if stated else mark
+    position = book.positions.get(symbol)
+    held = position.quantity if position else ZERO
+    return Case(
+        intent, book, history, params, state, facts, impact, breakers, tail, orders_last_minute,
+        1 if intent.side == "buy" else -1, price, book.equity, held, float(held) * mark, pending, working,
+        day_loss, drawdown,
+    )
+
+
+def order_value(order: Order, book: Book) -> float:
+    """Signed dollars that an open order may still trade."""
+    stated = order.limit_price or order.stop_price
+    price = float(stated) if stated else book.marks.get(order.symbol, order.signal_price)
+    value = float(order.remaining) * price
+    return value if order.side == "buy" else -value
+
+
+def covering(case: Case, roles: frozenset[str]) -> Decimal:
+    """Shares that open orders of these roles on the intent's side will already trade away."""
+    side = case.intent.side
+    return sum((order.remaining for order in case.working
+                if order.role in roles and order.side == side and order.state is not OrderState.PENDING_CANCEL), ZERO)
