@@ -47,8 +47,8 @@ def session_table() -> SessionTable:
     calendar = exchange_calendars.get_calendar("XNYS", start=FIRST_DAY.isoformat(), end=LAST_DAY.isoformat())
     schedule = calendar.schedule
     days = schedule.index.to_numpy("datetime64[D]").astype(np.int64)
-    opens = schedule["open"].to_numpy("datetime64[ns]").astype(np.int64)
-    closes = schedule["close"].to_numpy("datetime64[ns]").astype(np.int64)
+    opens = schedule["open"].dt.tz_convert(None).to_numpy("datetime64[ns]").astype(np.int64)
+    closes = schedule["close"].dt.tz_convert(None).to_numpy("datetime64[ns]").astype(np.int64)
     for array in (days, opens, closes):
         array.setflags(write=False)
     rows = {int(day): row for row, day in enumerate(days)}

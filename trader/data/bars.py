@@ -74,7 +74,8 @@ def assemble(bars: Mapping[str, SymbolBars], timeframe: Timeframe, source: str =
     }
     return BarPanel(
         symbols, timeframe.name, grid, available_at(grid, timeframe),
-        **{name: aligned(name) for name in FIELDS}, source=source, **extras,
+        **{name: aligned(name) for name in FIELDS}, source=source,
+        vwap=extras["vwap"], trade_count=extras["trade_count"],
     )
 
 

@@ -141,6 +141,11 @@ class BarStore:
         ]
         return _joined(pieces).between(start_ns, end_ns)
 
+    def info(self, symbol: str, timeframe: str) -> DatasetInfo | None:
+        """What is stored of a symbol in a timeframe; None when nothing is."""
+        manifest = self._manifest(parse_timeframe(timeframe).name, symbol)
+        return None if manifest is None else _info(manifest)
+
     def datasets(self) -> list[DatasetInfo]:
         """Everything that is stored, by timeframe and symbol."""
         paths = sorted(self.root.glob(f"*/*/{MANIFEST}"))

@@ -130,7 +130,8 @@ def _days(day: SymbolBars, surprise: FloatArray, keys: UintArray, n_bars: int) -
 
     def priced(unit: FloatArray) -> FloatArray:
         steps = np.rint((bottom + unit * span[:, None]) * tick)
-        return np.clip(steps / tick, bottom, top)
+        within: FloatArray = np.clip(steps / tick, bottom, top)
+        return within
 
     close = priced(closes)
     close[:, -1] = day.close
@@ -163,7 +164,8 @@ def _nearest_walks(
 
     def unit(values: FloatArray) -> FloatArray:
         scaled = (values[every, candidate] - base) / width
-        return np.where(flip, 1.0 - scaled, scaled)
+        turned: FloatArray = np.where(flip, 1.0 - scaled, scaled)
+        return turned
 
     path, up, down = unit(closes), unit(highs), unit(lows)
     up, down = np.where(flip, down, up), np.where(flip, up, down)
@@ -173,7 +175,8 @@ def _nearest_walks(
     drift = at_start * (1.0 - share) + at_end * share
 
     def corrected(values: FloatArray) -> FloatArray:
-        return np.clip(values + drift, 0.0, 1.0)
+        within: FloatArray = np.clip(values + drift, 0.0, 1.0)
+        return within
 
     return corrected(path), corrected(up), corrected(down)
 
@@ -223,7 +226,7 @@ def _volumes(total: FloatArray, ranges: FloatArray, keys: UintArray, n_bars: int
     running = np.cumsum(weights, axis=1)
     whole = np.floor(total).astype(np.int64)
     shares = whole[:, None] * running // running[:, -1:]
-    out = np.diff(shares, axis=1, prepend=0).astype(np.float64)
+    out: FloatArray = np.diff(shares, axis=1, prepend=0).astype(np.float64)
     out[:, -1] += total - whole
     return out
 
@@ -274,4 +277,5 @@ def _mix(x: UintArray) -> UintArray:
     """The finisher of SplitMix64 (Steele, Lea and Flood 2014): a bijection that scrambles all bits."""
     z = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    scrambled: UintArray = z ^ (z >> np.uint64(31))
+    return scrambled
