@@ -65,12 +65,17 @@ class Risk(Protocol):
     def on_slice(self, bar: Slice, book: Book, history: History) -> Sequence[ev.AnyEvent]: ...
     def vet(self, intent: ev.OrderIntent, book: Book, history: History) -> ev.RiskVerdict: ...
     def on_rejection(self, ts: int) -> None: ...
+    def on_connection(self, component: str, state: str, ts: int) -> None: ...
+    def on_halt_lifted(self, book: Book, ts: int) -> None: ...
+    def limits(self) -> dict[str, float]: ...
 
 
 class Sizer(Protocol):
     """From a signal to shares."""
 
-    def shares(self, signal: Signal, book: Book, history: History, multiplier: float) -> int: ...
+    strategy: str
+
+    def shares(self, signal: Signal, book: Book, history: History) -> int: ...
     def on_trade(self, trade: Any) -> None: ...
 
 
@@ -118,6 +123,7 @@ class Engine:
         self._ids = ids
         self._validator = validator
         self._sizer = sizer
+        sizer.strategy = strategy.name
         self._context = context
         self._ladder = ladder
         self._exits: dict[str, str] = {}                # symbol -> role of the exit that waits for cancels
@@ -251,9 +257,7 @@ class Engine:
             return []
         if any(order.role == "entry" for order in self.book.open_orders_of(symbol)):
             return []
-        multiplier = self._ladder.multiplier
-        shares = signal.shares if signal.shares is not None else self._sizer.shares(
-            signal, self.book, self.history, multiplier)
+        shares = self._sizer.shares(signal, self.book, self.history)
         if shares <= 0:
             return []
         side = "buy" if signal.direction > 0 else "sell"
@@ -397,6 +401,11 @@ class Engine:
         self.record(event)
         if isinstance(event, ev.OrderRejected):
             self.risk.on_rejection(event.ts)
+        elif isinstance(event, ev.ConnectionChanged):
+            self.risk.on_connection(event.component, event.state, event.ts)
+            self._report(event.component, event.state == "up", event.detail or event.state)
+        elif isinstance(event, ev.Reconciled):
+            self.risk.system.reconciled = event.green
         if self._halt_running:
             return self._continue_halt()
         order = self.book.orders.get(getattr(event, "client_order_id", ""))
@@ -504,10 +513,12 @@ class Engine:
         self.halted = False
         self._halt_running = False
         self.risk.system.halted = False
+        self.risk.on_halt_lifted(self.book, self.now_ns)
 
     def use_strategy(self, strategy: Strategy, reason: str, ts: int) -> None:
         """Let another strategy decide from the next slice on."""
         previous, self.strategy = self.strategy.name, strategy
+        self._sizer.strategy = strategy.name
         self.record(ev.StrategyChanged(
             ts=max(ts, self.now_ns), strategy=strategy.name, previous=previous, reason=reason))
 

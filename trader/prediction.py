@@ -1,0 +1,116 @@
+"""Features and a model as one predictor: in one batch over stored bars, or bar by bar; the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+
+from trader.core import events as ev
+from trader.core.panel import BarPanel, FloatArray, Slice
+
+if TYPE_CHECKING:
+    from trader.features.feature import Feature
+    from trader.features.feature_set import FeatureSet
+    from trader.mlops.model_monitor import ModelMonitor
+    from trader.models.artifact import ModelArtifact
+
+
+def load_model(directory: Path, extra: Sequence[Feature] = ()) -> tuple[ModelArtifact, FeatureSet]:
+    """A stored model and the fitted features that it was trained on; ArtifactError on any mismatch."""
+    from trader.features.feature_set import FeatureSet
+    from trader.models.artifact import ModelArtifact
+
+    artifact = ModelArtifact.load(directory)
+    features = FeatureSet.from_dict(artifact.feature_set_dict, extra)
+    artifact.require_features(features.fingerprint())
+    return artifact, features
+
+
+class BatchPredictor:
+    """Probabilities of a whole panel, computed once before the first slice is played.
+
+    Only rows from ``start`` on are predicted; the features see the bars before as history.
+    """
+
+    def __init__(self, artifact: ModelArtifact, features: FeatureSet, panel: BarPanel, start: int = 0) -> None:
+        self.model_id = artifact.model_id
+        self._start = start
+        values = features.transform(panel)[start:]
+        self.features: FloatArray = values
+        n_bars, n_symbols, n_features = values.shape
+        batch = artifact.predict(values.reshape(n_bars * n_symbols, n_features))
+        self._probabilities = batch.calibrated.reshape(n_bars, n_symbols, 3)
+        self.last_features: FloatArray | None = None
+
+    def predict(self, bar: Slice) -> FloatArray | None:
+        """Probabilities ``(n_symbols, 3)`` at a slice of the panel; NaN rows where there are none."""
+        row = int(bar.index) - self._start  # type: ignore[call-overload]
+        self.last_features = self.features[row]
+        return self._probabilities[row]
+
+
+class LivePredictor:
+    """Probabilities bar by bar from a ring of recent bars."""
+
+    def __init__(self, artifact: ModelArtifact, features: FeatureSet, history: BarPanel) -> None:
+        from trader.features.live import LiveFeatures
+
+        self.model_id = artifact.model_id
+        self._artifact = artifact
+        self._live = LiveFeatures(features, history)
+        self.last_features: FloatArray | None = None
+
+    def predict(self, bar: Slice) -> FloatArray | None:
+        """Probabilities ``(n_symbols, 3)``; RuntimeError when a member of the ensemble failed."""
+        self.last_features = self._live.push(bar)
+        return self._artifact.predict(self.last_features).calibrated
+
+
+class HealthWatch:
+    """The model monitor as the engine sees it: an event when the health has changed."""
+
+    def __init__(self, monitor: ModelMonitor, predictor: BatchPredictor | LivePredictor) -> None:
+        self._monitor = monitor
+        self._predictor = predictor
+        self._last: ev.ModelHealth | None = None
+
+    def on_slice(self, bar: Slice, probabilities: FloatArray | None) -> ev.ModelHealth | None:
+        """Record the predictions, resolve those whose outcome is known, and say how fit the model is."""
+        self._monitor.on_slice(bar, probabilities, self._predictor.last_features)
+        status = self._monitor.status(bar.available_ns)
+        health = ev.ModelHealth(
+            ts=bar.available_ns, model_id=self._predictor.model_id, level=status.level, multiplier=status.multiplier,
+            age_days=status.age_days, windows=tuple(status.windows), estimated_accuracy=status.estimated_accuracy,
+            drifted=tuple(status.drifted), reasons=tuple(status.reasons),
+        )
+        if self._last is not None and not _moved(self._last, health):
+            return None
+        self._last = health
+        return health
+
+
+def model_loaded(artifact: ModelArtifact, ts: int) -> ev.ModelLoaded:
+    """The event that announces a model."""
+    return ev.ModelLoaded(
+        ts=ts, model_id=artifact.model_id, path=str(artifact.directory or ""),
+        trained_through=artifact.trained_through_ns, source=artifact.source, summary=artifact.summary,
+    )
+
+
+def _moved(old: ev.ModelHealth, new: ev.ModelHealth) -> bool:
+    """Whether a reader would see a difference."""
+    def shown(health: ev.ModelHealth) -> tuple[Any, ...]:
+        windows = tuple((name, round(accuracy, 2), n // 50) for name, accuracy, n in health.windows)
+        estimate = None if health.estimated_accuracy is None else round(health.estimated_accuracy, 2)
+        return health.level, health.multiplier, int(health.age_days), windows, estimate, health.drifted, health.reasons
+
+    return shown(old) != shown(new)
+
+
+def trained_before(artifact: ModelArtifact, first_ns: int) -> bool:
+    """Whether the model has seen nothing of the bars from ``first_ns`` on."""
+    return bool(artifact.trained_through_ns <= first_ns)
+
+
