@@ -1,0 +1,41 @@
+"""The runs that a home holds, as their ``run.json`` and the last summary in their journal tell them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from trader.utils.errors import UserError
+
+
+def list_runs(home: Path) -> list[dict[str, Any]]:
+    """All runs, newest first: the facts of ``run.json`` with ``run_id`` and ``path``; unreadable ones are left out."""
+    runs = []
+    for file in (home / "runs").glob("*/run.json"):
+        with contextlib.suppress(OSError, ValueError):
+            facts = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(facts, dict):
+                runs.append({"run_id": file.parent.name, **facts, "path": str(file.parent)})
+    return sorted(runs, key=lambda facts: _started(facts), reverse=True)
+
+
+def last_summary(journal: Path) -> dict[str, Any] | None:
+    """The summary that a session wrote last, or None where the journal is missing or has none."""
+    from trader.core.journal import read_meta
+
+    with contextlib.suppress(UserError, ValueError):
+        summary = json.loads(read_meta(journal).get("summary", "null"))
+        return summary if isinstance(summary, dict) else None
+    return None
+
+
+def journal_of(run: Path) -> Path:
+    """The journal in a run's folder."""
+    return run / "journal.sqlite"
+
+
+def _started(facts: dict[str, Any]) -> int:
+    started = facts.get("started_ns", 0)
+    return started if isinstance(started, int) else 0
