@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Literal
 
 import msgspec
 
-from trader.utils.errors import UserError
+from trader.utils.typed_yaml import load_typed
 
 Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Multiple = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
@@ -116,72 +115,12 @@ LIMITS = (
 )
 
 
-def load_risk_params(path: Path | str) -> RiskParams:
-    """Read and check a ``risk_params.yaml``.
+def load_risk_params(path: Path | None) -> RiskParams:
+    """The settings of a ``risk_params.yaml``; None: the defaults.
 
     Raises
     ------
     UserError
         The file is missing, is not YAML, or a name or value in it is not valid; says file, line and range.
     """
-    import yaml
-
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected the risk settings as YAML") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UserError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}:1: expected `name: value` lines, found a {type(raw).__name__}")
-    return risk_params_from(raw, str(path), _lines(text))
-
-
-def risk_params_from(raw: dict[str, Any], where: str, lines: dict[str, int] | None = None) -> RiskParams:
-    """``RiskParams`` of a mapping; UserError names ``where``, the line when known, and what is allowed."""
-    try:
-        return msgspec.convert(raw, RiskParams)
-    except msgspec.ValidationError as error:
-        message = str(error)
-        found = re.search(r"`\$\.(\w+)|unknown field `(\w+)`", message) or re.search(r"()\b([a-z]+_\w+) \(", message)
-        name = next((group for group in found.groups() if group), "") if found else ""
-        line = (lines or {}).get(name)
-        place = f"{where}:{line}" if line else where
-        if name and name not in RiskParams.__struct_fields__:
-            raise UserError(f"{place}: there is no risk setting {name!r}{_nearest(name)}") from None
-        if "must be below" in message:
-            raise UserError(f"{place}: {message.split(' - at')[0]}") from None
-        raise UserError(f"{place}: {name}: {message.split(' - at')[0]}; {_allowed(name)}") from None
-
-
-def _allowed(name: str) -> str:
-    kind = get_type_hints(RiskParams, include_extras=True).get(name)
-    default = getattr(RiskParams(), name, None)
-    for meta in getattr(kind, "__metadata__", ()):
-        bounds = [f"{sign} {value}" for sign, value in
-                  ((">", meta.gt), (">=", meta.ge), ("<", meta.lt), ("<=", meta.le)) if value is not None]
-        return f"allowed: {' and '.join(bounds)}, default {default}"
-    choices = get_args(kind)
-    return f"allowed: {', '.join(map(str, choices))}" if choices else f"default {default}"
-
-
-def _nearest(name: str) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, RiskParams.__struct_fields__, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _lines(text: str) -> dict[str, int]:
-    import yaml
-
-    node = yaml.compose(text)
-    if not isinstance(node, yaml.MappingNode):
-        return {}
-    return {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+    return RiskParams() if path is None else load_typed(path, RiskParams)

@@ -1,0 +1,109 @@
+"""A rule-based strategy that needs no model: breakouts in the direction of the trend, ATR brackets."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from trader.core.panel import FloatArray
+from trader.core.signals import Signal
+from trader.strategy.base_strategy import BaseStrategy, StrategyContext, StrategyParams, held_directions
+
+Length = Annotated[int, msgspec.Meta(ge=2, le=2000)]
+Multiple = Annotated[float, msgspec.Meta(gt=0.0, le=50.0)]
+BPS = 1e4
+
+
+class TrendParams(StrategyParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lengths in bars, brackets in average true ranges."""
+
+    breakout: Length = 12                       # a close beyond the range of so many bars
+    trend: Length = 24                          # and beyond the mean of so many
+    exit: Length = 8                            # out when the close leaves the other side of this range
+    atr: Length = 14
+    stop_atr: Multiple = 2.5
+    target_atr: Multiple = 4.0
+    max_bars: Length = 52                       # held no longer
+    min_stop_pct: Annotated[float, msgspec.Meta(gt=0.0, lt=0.5)] = 0.003
+    allow_short: bool = False
+    alpha_share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.10      # of the target's distance, as alpha
+
+
+class Trend(BaseStrategy):
+    """Enter on a Donchian breakout with the trend; leave by bracket, by the opposite channel or by age.
+
+    The entry channel ends before the current bar. The strength grows with the distance of the breakout in
+    true ranges. The stated alpha is a modest share of the target: this rule claims no edge.
+    """
+
+    name: ClassVar[str] = "trend"
+    Params: ClassVar[type[StrategyParams]] = TrendParams
+    params: TrendParams
+
+    @property
+    def warmup(self) -> int:
+        p = self.params
+        return max(p.breakout, p.trend, p.exit, p.atr) + 1
+
+    def on_slice(self, ctx: StrategyContext) -> list[Signal]:
+        history, p = ctx.history, self.params
+        if history.n < self.warmup:
+            return []
+        symbols = history.symbols
+        close = ctx.slice.close
+        held = held_directions(ctx.book, symbols)
+        high, low = history.high(p.breakout + 1)[:-1], history.low(p.breakout + 1)[:-1]
+        mean = history.close(p.trend).mean(axis=0)
+        up = (close > high.max(axis=0)) & (close > mean)
+        down = (close < low.min(axis=0)) & (close < mean)
+        sound = ctx.ok & np.isfinite(close)
+        signals: list[Signal] = []
+        if held.any():
+            signals += self._exits(ctx, held, sound)
+        enter = sound & (held == 0) & (up | (down if p.allow_short else False))
+        if enter.any():
+            atr = average_true_range(history.high(p.atr), history.low(p.atr), history.close(p.atr + 1))
+            signals += [
+                self._entry(symbols[i], 1 if up[i] else -1, float(close[i]), float(atr[i]),
+                            float(high[:, i].max() if up[i] else low[:, i].min()))
+                for i in np.flatnonzero(enter & np.isfinite(atr) & (atr > 0.0))
+            ]
+        return signals
+
+    def _entry(self, symbol: str, direction: int, price: float, atr: float, edge: float) -> Signal:
+        p = self.params
+        stop = max(p.stop_atr * atr / price, p.min_stop_pct)
+        target = stop * p.target_atr / p.stop_atr
+        strength = min(1.0, 0.5 + abs(price - edge) / atr)
+        return Signal(
+            symbol, direction, strength, price, take_profit_pct=target, stop_loss_pct=stop,
+            expected_alpha_bps=p.alpha_share * target * BPS,
+            reason=f"close {price:.2f} beyond the {p.breakout}-bar range at {edge:.2f}",
+        )
+
+    def _exits(
+        self, ctx: StrategyContext, held: NDArray[np.int8], sound: NDArray[np.bool_],
+    ) -> list[Signal]:
+        history, p, close = ctx.history, self.params, ctx.slice.close
+        floor = history.low(p.exit + 1)[:-1].min(axis=0)
+        ceiling = history.high(p.exit + 1)[:-1].max(axis=0)
+        turned = ((held > 0) & (close < floor)) | ((held < 0) & (close > ceiling))
+        signals = []
+        for i in np.flatnonzero((held != 0) & sound):
+            symbol = history.symbols[i]
+            if turned[i]:
+                signals.append(Signal(symbol, 0, 1.0, float(close[i]), reason=f"left the {p.exit}-bar channel"))
+            elif ctx.book.positions[symbol].bars_held >= p.max_bars:
+                signals.append(Signal(symbol, 0, 1.0, float(close[i]), reason=f"held for {p.max_bars} bars"))
+        return signals
+
+
+def average_true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
+    """Mean true range over rows (Wilder 1978); ``close`` has one more row in front. Shape (n_symbols,)."""
+    before = close[:-1]
+    ranges = np.maximum(high - low, np.maximum(np.abs(high - before), np.abs(low - before)))
+    out: FloatArray = ranges.mean(axis=0)
+    return out
