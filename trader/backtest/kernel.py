@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trader.backtest.answers import InProcessBroker
+from trader.core.days import day_of
 from trader.core.engine import Engine
 from trader.exchange.venue import Venue
 
@@ -12,15 +13,20 @@ from trader.exchange.venue import Venue
 def play(engine: Engine, venue: Venue, on_slice: Callable[[int], None] | None = None, stop_after: int = 0) -> int:
     """Play the venue to its end (or ``stop_after`` slices); returns the slices played.
 
-    A breaker that asks for the halt gets it here: a backtest has no latch file, its journal says it all.
+    A breaker that asks for the halt gets it here. In a session a person lifts it; in a backtest nobody sits
+    there, so it is lifted when the next session starts, and the journal says so.
     """
     broker = InProcessBroker(venue, engine)
     played = 0
+    halted_on = 0
     while not venue.done and (not stop_after or played < stop_after):
         bar = venue.step()
         broker.hear()
+        if engine.halted and not engine.halt_running and day_of(bar.available_ns) != halted_on:
+            engine.resume("backtest", "a new session; live, a person would decide", bar.ts_ns)
         broker.carry_out(engine.on_slice(bar))
         while engine.halt_requests:
+            halted_on = day_of(bar.available_ns)
             broker.carry_out(engine.halt("breaker", engine.halt_requests.pop(0), engine.now_ns))
         played += 1
         if on_slice is not None:

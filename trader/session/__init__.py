@@ -1,1 +1,1 @@
-"""The parts of a running session: carrying out, lock-step, control port, recovery; may import all rooms below system."""
+"""The parts of a running session: carrying out, lock-step, control port, recovery; imports rooms below system."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -11,9 +10,7 @@ from trader.core.book import Order
 from trader.core.events import CarriedOrder, CarriedPosition
 from trader.core.fold import Fold
 from trader.core.journal import mend, read_events
-
-RUN_FILE = "run.json"
-JOURNAL_FILE = "journal.sqlite"
+from trader.utils.run_dir import JOURNAL_FILE, RUN_FILE, read_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +33,7 @@ def last_run(home: Path, mode: str, account: str) -> Path | None:
     """The directory of the newest run of this account."""
     found: list[tuple[int, Path]] = []
     for file in (home / "runs").glob(f"*/{RUN_FILE}"):
-        try:
-            facts = json.loads(file.read_text())
-        except (OSError, ValueError):
-            continue
+        facts = read_facts(file.parent) or {}
         if facts.get("mode") == mode and facts.get("account") == account and (file.parent / JOURNAL_FILE).is_file():
             found.append((int(facts.get("started_ns", 0)), file.parent))
     return max(found)[1] if found else None
