@@ -117,7 +117,7 @@ async def test_metrics_parse_with_prometheus_own_parser(served: Any) -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "code"), [
-    ("GET", "/", 404), ("GET", "/metrics", 404), ("POST", "/health", 405), ("GET", "/halt", 405)
+    ("GET", "/", 404), ("GET", "/metrics", 404), ("POST", "/health", 405), ("GET", "/halt", 405),
     ("HEAD", "/health", 200), ("GET", "/health?x=1", 200),
 ])
 async def test_other_paths_and_methods(served: Any, method: str, path: str, code: int) -> None:
