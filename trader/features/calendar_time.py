@@ -50,12 +50,14 @@ class RelativeVolume(Feature):
         order = np.argsort(slot, kind="stable")
         key = slot[order] * np.int64(n + 1) + order
         first = np.searchsorted(key, slot[order] * np.int64(n + 1) + np.maximum(order - self.window, 0))
-        total = np.concatenate(([0.0], np.cumsum(columns.volume[order])))
-        place = np.arange(n)
-        count = place - first
+        sorted_volume = columns.volume[order]
+        count = np.arange(n) - first
+        # one addition a bar looked at, not a running sum: that would carry the rounding of later bars at earlier times
+        total = np.zeros(n)
+        for back in range(1, int(count.max(initial=0)) + 1):
+            total[back:] += np.where(count[back:] >= back, sorted_volume[:-back], 0.0)
         out = np.full(n, np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
-            usual = (total[place] - total[first]) / count
-            ratio = np.log(columns.volume[order] / usual)
+            ratio = np.log(sorted_volume * count / total)
         out[order] = np.where((count >= self.at_least) & np.isfinite(ratio), ratio, np.nan)
         return out

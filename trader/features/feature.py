@@ -26,7 +26,7 @@ class Feature:
     lookback : int or None
         How many bars before the current one a value may depend on. None: all of them (infinite memory).
     warmup : int
-        Bars before the first value; equals ``lookback`` where that is finite.
+        Bars before the first value; ``lookback`` where that is finite, unless a shorter history is good for a value.
     memory : int
         Bars before the current one after which older ones change a value by less than 1e-9 of its size.
         Equals ``lookback`` where that is finite; must be declared where it is not.

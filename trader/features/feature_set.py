@@ -57,7 +57,7 @@ class FeatureSet:
     @property
     def warmup(self) -> int:
         """Bars of a symbol before every one of its features has a value."""
-        return max((feature.warmup for feature in self.features), default=0)
+        return max((f.warmup if f.lookback is None else f.lookback for f in self.features), default=0)
 
     def fit(self, panel: BarPanel) -> FeatureSet:
         """A set with everything estimated from this panel, and frozen. Give it training bars only."""

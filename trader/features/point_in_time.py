@@ -136,15 +136,13 @@ class FrameTable:
         times = None if self.times is None else self.times[start:stop]
         return FrameTable(self.frame.iloc[start:stop].copy(), times)
 
-    def altered(self, start: int) -> FrameTable:
+    def altered(self, start: int, factors: FloatArray) -> FrameTable:
         frame = self.frame.copy()
-        random = np.random.default_rng(start)
-        factor = np.exp(random.normal(0.02, 0.05, len(frame) - start))
         for name in frame.columns:
             values = frame[name].to_numpy()
             if values.dtype.kind in "fiu":
                 changed = values.copy()
-                changed[start:] = (values[start:] * factor).astype(values.dtype)
+                changed[start:] = (values[start:] * factors).astype(values.dtype)
                 frame[name] = changed
         return FrameTable(frame, self.times)
 

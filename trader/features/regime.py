@@ -18,12 +18,11 @@ Row = tuple[float, ...]
 MAX_FIT_BARS = 20_000
 
 
-def emission_likelihoods(x: FloatArray, means: FloatArray, variances: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Gaussian likelihoods ``(n, states)`` of observations ``(n, k)``, each row over its largest; the log scales."""
+def emission_likelihoods(x: FloatArray, means: FloatArray, variances: FloatArray) -> FloatArray:
+    """Gaussian likelihoods ``(n, states)`` of observations ``(n, k)``, each row over its largest."""
     gap = x[:, None, :] - means[None, :, :]
     logs = -0.5 * np.sum(gap * gap / variances + np.log(2.0 * np.pi * variances), axis=2)
-    scale = logs.max(axis=1)
-    return np.exp(logs - scale[:, None]), scale
+    return np.exp(logs - logs.max(axis=1, keepdims=True))
 
 
 def forward_filter(likelihoods: FloatArray, start: Sequence[float], transition: FloatArray) -> FloatArray:
@@ -100,7 +99,7 @@ class HMMRegime(StatefulFeature):
         return x
 
     def _filter(self, x: FloatArray, start: Sequence[float]) -> FloatArray:
-        likelihoods, _ = emission_likelihoods(x, np.array(self.means), np.array(self.variances))
+        likelihoods = emission_likelihoods(x, np.array(self.means), np.array(self.variances))
         return forward_filter(likelihoods, start, np.array(self.transition))
 
     def compute(self, columns: Columns) -> FloatArray:

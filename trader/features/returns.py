@@ -32,6 +32,10 @@ class SessionReturns(Feature):
     def lookback(self) -> int:  # type: ignore[override]
         return max(self.horizons)
 
+    @property
+    def warmup(self) -> int:
+        return min(self.horizons)       # each longer one is NaN until it has its bars
+
     def compute(self, columns: Columns) -> FloatArray:
         return np.stack([rolling_sum(columns.step, k) for k in self.horizons], axis=1)
 
@@ -47,6 +51,7 @@ class OvernightGap(Feature):
     names = ("overnight_gap", "session_return")
     spans_sessions = True
     lookback = SESSION_LIMIT
+    warmup = 1
 
     def compute(self, columns: Columns) -> FloatArray:
         n = len(columns)
