@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
+from typing import TYPE_CHECKING
 
 from trader.core import events as ev
 from trader.core.panel import BarPanel, FloatArray, Slice
@@ -13,7 +12,7 @@ from trader.core.panel import BarPanel, FloatArray, Slice
 if TYPE_CHECKING:
     from trader.features.feature import Feature
     from trader.features.feature_set import FeatureSet
-    from trader.mlops.model_monitor import ModelMonitor
+    from trader.mlops.monitoring import ModelMonitor
     from trader.models.artifact import ModelArtifact
 
 
@@ -69,26 +68,15 @@ class LivePredictor:
 
 
 class HealthWatch:
-    """The model monitor as the engine sees it: an event when the health has changed."""
+    """The model monitor as the engine sees it: it also needs the features that the prediction was made from."""
 
     def __init__(self, monitor: ModelMonitor, predictor: BatchPredictor | LivePredictor) -> None:
         self._monitor = monitor
         self._predictor = predictor
-        self._last: ev.ModelHealth | None = None
 
     def on_slice(self, bar: Slice, probabilities: FloatArray | None) -> ev.ModelHealth | None:
-        """Record the predictions, resolve those whose outcome is known, and say how fit the model is."""
-        self._monitor.on_slice(bar, probabilities, self._predictor.last_features)
-        status = self._monitor.status(bar.available_ns)
-        health = ev.ModelHealth(
-            ts=bar.available_ns, model_id=self._predictor.model_id, level=status.level, multiplier=status.multiplier,
-            age_days=status.age_days, windows=tuple(status.windows), estimated_accuracy=status.estimated_accuracy,
-            drifted=tuple(status.drifted), reasons=tuple(status.reasons),
-        )
-        if self._last is not None and not _moved(self._last, health):
-            return None
-        self._last = health
-        return health
+        """Record the predictions, resolve those whose outcome is known; an event when the health has changed."""
+        return self._monitor.on_slice(bar, probabilities, self._predictor.last_features)
 
 
 def model_loaded(artifact: ModelArtifact, ts: int) -> ev.ModelLoaded:
@@ -97,16 +85,6 @@ def model_loaded(artifact: ModelArtifact, ts: int) -> ev.ModelLoaded:
         ts=ts, model_id=artifact.model_id, path=str(artifact.directory or ""),
         trained_through=artifact.trained_through_ns, source=artifact.source, summary=artifact.summary,
     )
-
-
-def _moved(old: ev.ModelHealth, new: ev.ModelHealth) -> bool:
-    """Whether a reader would see a difference."""
-    def shown(health: ev.ModelHealth) -> tuple[Any, ...]:
-        windows = tuple((name, round(accuracy, 2), n // 50) for name, accuracy, n in health.windows)
-        estimate = None if health.estimated_accuracy is None else round(health.estimated_accuracy, 2)
-        return health.level, health.multiplier, int(health.age_days), windows, estimate, health.drifted, health.reasons
-
-    return shown(old) != shown(new)
 
 
 def trained_before(artifact: ModelArtifact, first_ns: int) -> bool:

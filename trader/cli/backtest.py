@@ -24,8 +24,8 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser = subparsers.add_parser(
         "backtest", help="run a strategy over stored bars",
-        description="Runs the live engine over stored bars: same risk layers, same fills, same journal. Without data "
-                    "of your own it uses the bundled sample (15-minute bars synthesized inside real days, and said so).",
+        description="Runs the live engine over stored bars: same risk layers, same fills, same journal. Without "
+                    "data of your own it uses the bundled sample (15-minute bars are synthesized inside real days).",
         epilog="Then look at it: alphatrade-tui --replay latest",
     )
     parser.add_argument("--start", metavar="DATE", help="first day (ISO); earlier bars only warm up")
@@ -140,18 +140,18 @@ def _symbols(text: str | None) -> list[str] | None:
 def _decide(arguments: argparse.Namespace, loaded: Loaded, panel: BarPanel, start: str | None) -> _Choice:
     """The strategy, with its model where it needs one."""
     from trader.data.catalog import parse_range
-    from trader.strategy.registry import create_strategy, needs_model
+    from trader.strategy.registry import make_strategy
 
     settings = loaded.settings
     name = arguments.strategy or settings.strategy.name
     params = settings.strategy.params if name == settings.strategy.name else {}
-    strategy = create_strategy(name, params)
-    if not needs_model(strategy):
+    strategy = make_strategy(name, params)
+    if not strategy.needs_model:
         return _Choice(strategy)
     import numpy as np
 
     from trader.features.user_features import load_user_features
-    from trader.mlops.model_monitor import ModelMonitor
+    from trader.mlops.monitoring import ModelMonitor
     from trader.models.registry import latest_model
     from trader.prediction import BatchPredictor, HealthWatch, load_model, model_loaded, trained_before
 
@@ -161,7 +161,7 @@ def _decide(arguments: argparse.Namespace, loaded: Loaded, panel: BarPanel, star
             raise UserError(f"strategy {name} needs a model and {loaded.home / 'models'} holds none; "
                             "train one: alphatrade train")
         fallback = settings.strategy.fallback
-        return _Choice(create_strategy(fallback, {}), warnings=(
+        return _Choice(make_strategy(fallback, {}), warnings=(
             f"no model is trained yet, so the rule-based strategy {fallback} was run; train one: alphatrade train",))
     artifact, features = load_model(directory, load_user_features(settings.features.extra))
     start_ns = parse_range(start, None)[0]
