@@ -1,0 +1,75 @@
+"""The embedded exchange of a simulated session: its own thread and loop, spoken to over loopback only."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from trader.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from trader.exchange.server import ExchangeServer
+
+START_SECONDS = 30.0
+
+
+class VenueThread:
+    """Runs an exchange server until stopped. ``build`` makes the server inside the thread's loop."""
+
+    def __init__(self, build: Callable[[], ExchangeServer]) -> None:
+        self._build = build
+        self._ready = threading.Event()
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="alphatrade-venue", daemon=True)
+        self.port = 0
+        self.control_port = 0
+
+    def start(self) -> None:
+        """Start and wait for the ports; what went wrong in the thread is raised here."""
+        self._thread.start()
+        if not self._ready.wait(START_SECONDS):
+            raise UserError("the embedded exchange did not start in time; see logs/trading.log")
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stop in order; safe to call twice."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(10)
+
+    @property
+    def url(self) -> str:
+        """The exchange's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        server = self._build()
+        await server.start()
+        self.port, self.control_port = server.port, server.control_port
+        self._ready.set()
+        try:
+            await self._stop.wait()
+        finally:
+            await _quietly(server.stop())
+
+
+async def _quietly(stopping: Coroutine[Any, Any, None]) -> None:
+    try:
+        await asyncio.wait_for(stopping, 8)
+    except TimeoutError:
+        return
