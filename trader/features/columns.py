@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trader.core.panel import BarPanel, FloatArray, IntArray
 from trader.features.sessions import new_york_clock
 
-_ARRAYS = ("open", "high", "low", "close", "volume", "ts_ns", "day", "minute")
+ARRAYS = ("open", "high", "low", "close", "volume", "ts_ns", "day", "minute")
 
 
 class Columns:
@@ -39,7 +39,18 @@ class Columns:
 
     def rows(self, start: int, stop: int) -> Columns:
         """The bars ``start <= i < stop`` as views."""
-        return Columns(*(getattr(self, name)[start:stop] for name in _ARRAYS), self.intraday)
+        cut = slice(start, stop)
+        return Columns(
+            self.open[cut], self.high[cut], self.low[cut], self.close[cut], self.volume[cut],
+            self.ts_ns[cut], self.day[cut], self.minute[cut], self.intraday,
+        )
+
+    def copy(self, start: int, stop: int) -> Columns:
+        """The bars ``start <= i < stop``, sharing nothing."""
+        part = self.rows(start, stop)
+        for name in ARRAYS:
+            setattr(part, name, getattr(part, name).copy())
+        return part
 
     def tail(self, count: int) -> Columns:
         """The last ``count`` bars; asked twice, the same object, so that features share derived arrays."""
@@ -112,6 +123,7 @@ def symbol_columns(panel: BarPanel) -> list[tuple[NDArray[np.bool_], Columns]]:
     for j in range(len(panel.symbols)):
         fields = [getattr(panel, name)[:, j] for name in ("open", "high", "low", "close", "volume")]
         present = np.isfinite(np.sum(fields, axis=0))
-        chosen = [np.ascontiguousarray(field[present], dtype=np.float64) for field in fields]
-        out.append((present, Columns(*chosen, panel.ts_ns[present], day[present], minute[present], intraday)))
+        o, h, l, c, v = (np.ascontiguousarray(field[present], dtype=np.float64) for field in fields)
+        times = panel.ts_ns[present], day[present], minute[present]
+        out.append((present, Columns(o, h, l, c, v, *times, intraday)))
     return out

@@ -93,6 +93,7 @@ class CrossSectionalFeature(Feature):
 
     cross_sectional: ClassVar[bool] = True
     lookback: int | None = 0
+    of: str                     # the column that is read
 
     def combine(self, of: FloatArray) -> FloatArray:
         """``(n_bars, n_symbols)`` of the column named by ``of`` to ``(n_bars, n_symbols)``."""

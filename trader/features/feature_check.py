@@ -7,11 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from trader.core.panel import BarPanel, FloatArray, IntArray
-from trader.features.columns import Columns, symbol_columns
+from trader.features.columns import ARRAYS, Columns, symbol_columns
 from trader.features.feature import CrossSectionalFeature, Feature
 from trader.features.verification import Finding, verify
-
-_FIELDS = ("open", "high", "low", "close", "volume", "ts_ns", "day", "minute")
 
 
 class ColumnsTable:
@@ -24,8 +22,7 @@ class ColumnsTable:
         return len(self.columns)
 
     def rows(self, start: int, stop: int) -> ColumnsTable:
-        copies = (getattr(self.columns, name)[start:stop].copy() for name in _FIELDS)
-        return ColumnsTable(Columns(*copies, self.columns.intraday))
+        return ColumnsTable(self.columns.copy(start, stop))
 
     def altered(self, start: int, factors: FloatArray) -> ColumnsTable:
         out = self.rows(0, len(self))
@@ -34,8 +31,8 @@ class ColumnsTable:
         out.columns.volume[start:] /= factors * factors
         return out
 
-    def same_as(self, other: ColumnsTable) -> bool:  # type: ignore[override]
-        return all(np.array_equal(getattr(self.columns, f), getattr(other.columns, f)) for f in _FIELDS)
+    def same_as(self, other: ColumnsTable) -> bool:
+        return all(np.array_equal(getattr(self.columns, f), getattr(other.columns, f)) for f in ARRAYS)
 
     def sessions(self) -> IntArray:
         return self.columns.day
@@ -62,7 +59,7 @@ class ArrayTable:
         out[start:] = out[start:, ::-1] * factors[:, None]      # other values in another order
         return ArrayTable(out)
 
-    def same_as(self, other: ArrayTable) -> bool:  # type: ignore[override]
+    def same_as(self, other: ArrayTable) -> bool:
         return np.array_equal(self.values, other.values, equal_nan=True)
 
     def sessions(self) -> IntArray | None:

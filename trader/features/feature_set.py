@@ -45,9 +45,8 @@ class FeatureSet:
         self.own = [f for f in self.features if not f.cross_sectional]
         self.cross = [f for f in self.features if isinstance(f, CrossSectionalFeature)]
         for feature in self.cross:
-            source = getattr(feature, "of", None)
-            if source not in self.names:
-                raise ValueError(f"{feature.names[0]} ranks {source!r}, which is not a column of this set")
+            if feature.of not in self.names:
+                raise ValueError(f"{feature.names[0]} ranks {feature.of!r}, which is not a column of this set")
 
     @property
     def lookback(self) -> int:
@@ -89,7 +88,7 @@ class FeatureSet:
     def combine(self, values: FloatArray) -> None:
         """Fill the cross-sectional columns of ``(n_bars, n_symbols, n_features)`` in place."""
         for feature in self.cross:
-            of = values[:, :, self.names.index(feature.of)]  # type: ignore[attr-defined]
+            of = values[:, :, self.names.index(feature.of)]
             values[:, :, self.spans[feature].start] = feature.combine(of)
 
     def verify(self, panel: BarPanel) -> list[Finding]:
@@ -101,7 +100,7 @@ class FeatureSet:
         if self.cross:
             values = self.transform(panel)
             for feature in self.cross:
-                found += verify_cross_section(feature, values[:, :, self.names.index(feature.of)])  # type: ignore[attr-defined]
+                found += verify_cross_section(feature, values[:, :, self.names.index(feature.of)])
         return found
 
     def fingerprint(self) -> str:

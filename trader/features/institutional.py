@@ -87,4 +87,5 @@ def frame_to_panel(df: pd.DataFrame, symbol: str = "SYMBOL") -> BarPanel:
     values, counts = np.unique(steps, return_counts=True)
     step = int(values[np.argmax(counts)]) if len(steps) else _DAY_NS
     timeframe = "1Day" if step >= _DAY_NS else f"{max(step // 60_000_000_000, 1)}Min"
-    return BarPanel((symbol,), timeframe, ts_ns, ts_ns + step, *fields)
+    o, h, l, c, v = fields
+    return BarPanel((symbol,), timeframe, ts_ns, ts_ns + step, o, h, l, c, v)

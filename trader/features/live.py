@@ -40,7 +40,8 @@ class _Ring:
 
     def columns(self) -> Columns:
         cut = np.s_[:, self.end - self.size : self.end]
-        return Columns(*self.values[cut], *self.times[cut], self.intraday)
+        o, h, l, c, v = self.values[cut]
+        return Columns(o, h, l, c, v, *self.times[cut], self.intraday)
 
 
 class LiveFeatures:

@@ -116,9 +116,10 @@ class PointInTimeFeatureEngine:
             raise ValueError("the rows are not in the order of time; sort the frame by its timestamps first")
         found: list[Finding] = []
         for name, feature in self._features.items():
-            found += verify(
-                lambda part, feature=feature: _values(feature, part.frame)[:, None], table, [name], feature.lookback,
-            )
+            def run(part: FrameTable, feature: PointInTimeFeature = feature) -> FloatArray:
+                return _values(feature, part.frame)[:, None]
+
+            found += verify(run, table, [name], feature.lookback)
         return found
 
 
@@ -155,7 +156,7 @@ class FrameTable:
     def label(self, row: int) -> str:
         if self.times is None:
             return ""
-        return np.datetime_as_string(self.times[row].astype("datetime64[ns]"), unit="m") + " UTC"
+        return f"{np.datetime_as_string(self.times[row].astype('datetime64[ns]'), unit='m')} UTC"
 
 
 def _times(frame: pd.DataFrame) -> IntArray | None:

@@ -40,7 +40,7 @@ def probe_panel(bars: int = 900, seed: int = 11) -> BarPanel:
     open = close / np.exp(inside)
     spread = np.where(still, 0.0, np.abs(random.normal(size=(n, 2))) * volatility)
     high, low = np.maximum(open, close) * (1.0 + spread), np.minimum(open, close) * (1.0 - spread)
-    volume = np.round(np.exp(random.normal(11.0, 0.7, (n, 2))))
+    volume = np.round(np.exp(random.normal(11.0, 0.7, (n, 2)))).astype(np.float64)
     volume[still] = 0.0
     missing = random.random((n, 2)) < 0.01
     missing[opens[2:5], 1] = True

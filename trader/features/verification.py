@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -74,15 +74,15 @@ class Table(Protocol):
 
     def __len__(self) -> int: ...
 
-    def rows(self, start: int, stop: int) -> Table:
+    def rows(self, start: int, stop: int) -> Self:
         """A copy of some rows that shares nothing with the original."""
         ...
 
-    def altered(self, start: int, factors: FloatArray) -> Table:
+    def altered(self, start: int, factors: FloatArray) -> Self:
         """A copy whose values from ``start`` on are multiplied by ``factors``, one for each row."""
         ...
 
-    def same_as(self, other: Table) -> bool:
+    def same_as(self, other: Self) -> bool:
         """Whether both hold the same values."""
         ...
 
@@ -119,7 +119,7 @@ def verify(
     """
     n = len(table)
     given = table.rows(0, n)
-    full = run(given)  # type: ignore[arg-type]
+    full = run(given)
     if full.shape != (n, len(names)):
         shape = f"returned {full.shape[0]} rows for {n} bars; it must return one value for each bar"
         return [Finding(", ".join(names), SHAPE, -1, "", shape)]
@@ -131,7 +131,7 @@ def verify(
     if not given.same_as(table):
         return [Finding(", ".join(names), IMPURE, -1, "", "it altered the bars that it was given; work on a copy")]
     scale = _scale(full)
-    again = run(table.rows(0, n))  # type: ignore[arg-type]
+    again = run(table.rows(0, n))
     for k, bar, _ in _differences(full, again, scale, RTOL):
         note(IMPURE, k, bar, "a second run on the same bars gave other values: random numbers, or state kept in it")
     if found:
@@ -140,20 +140,20 @@ def verify(
     sessions = table.sessions()
     cuts = choose_cuts(n, sessions)
     for cut in cuts:
-        part = run(table.rows(0, cut))  # type: ignore[arg-type]
+        part = run(table.rows(0, cut))
         if part.shape[0] != cut:
             return [Finding(", ".join(names), SHAPE, -1, "", f"returned {part.shape[0]} rows for {cut} bars")]
         for k, bar, where in _differences(full[:cut], part, scale, RTOL):
             note(LOOK_AHEAD, k, bar, likely_cause(where, full[:cut, k], part[:, k], sessions))
     for cut in cuts:
-        part = run(table.altered(cut, other_future(n, cut)))[:cut]  # type: ignore[arg-type]
+        part = run(table.altered(cut, other_future(n, cut)))[:cut]
         for k, bar, _ in _differences(full[:cut], part, scale, RTOL):
             note(LOOK_AHEAD, k, bar, f"it changed when only bars from {cut} on were altered: it reads later bars")
     if memory is not None:
         for start in (n - memory - 1) * np.array((0.25, 0.5, 0.8)) if n > memory + 1 else ():
             first = int(start)
             stop = min(first + memory + max(60, n // 8), n)
-            part = run(table.rows(first, stop))  # type: ignore[arg-type]
+            part = run(table.rows(first, stop))
             for k, bar, _ in _differences(full[first + memory : stop], part[memory:], scale, RTOL_HISTORY):
                 note(LOOKBACK, k, first + memory + bar,
                      f"it depends on more than the {memory} bars before the current one that are declared; "

@@ -21,7 +21,8 @@ def buy_volume(change: FloatArray, volume: FloatArray, sigma: FloatArray) -> Flo
 
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(sigma > 0.0, change / sigma, 0.0)
-    return volume * ndtr(z)
+    bought: FloatArray = volume * ndtr(z)
+    return bought
 
 
 def vpin_buckets(volume: FloatArray, buys: FloatArray, bucket_volume: float, buckets: int = 50) -> FloatArray:
@@ -36,7 +37,7 @@ def vpin_buckets(volume: FloatArray, buys: FloatArray, bucket_volume: float, buc
         return np.empty(0)
     at_edges = np.interp(bucket_volume * np.arange(count + 1), total, bought)
     imbalance = np.abs(2.0 * np.diff(at_edges) - bucket_volume)
-    sums = np.lib.stride_tricks.sliding_window_view(imbalance, buckets).sum(axis=1)
+    sums: FloatArray = np.lib.stride_tricks.sliding_window_view(imbalance, buckets).sum(axis=1)
     return sums / (buckets * bucket_volume)
 
 
