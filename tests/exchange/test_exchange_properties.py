@@ -6,7 +6,7 @@ import random
 from decimal import Decimal as D
 
 import msgspec
-from conftest import walk_panel
+from exchange_markets import walk_panel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -19,6 +19,7 @@ REFUSALS: dict[str, tuple[int, int, str]] = {
     "asset_not_found": (404, 40410000, "asset not found for {symbol}"),
     "endpoint_not_found": (404, 40410000, "endpoint not found."),
     "method_not_allowed": (405, 40510000, "method not allowed"),
+    "running": (409, 40910000, "the venue runs by itself; pause it before stepping"),
     "too_large": (413, 41310000, "request body is larger than {limit} bytes"),
     "duplicate_client_order_id": (422, 40010001, "client_order_id must be unique"),
     "invalid": (422, 40010001, "{detail}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import NAMESPACE_DNS, uuid5
 
@@ -24,6 +25,7 @@ class IdSource:
         return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-a{digest[17:20]}-{digest[20:]}"
 
 
+@lru_cache(maxsize=10_000)
 def asset_id(symbol: str) -> str:
     """A symbol's asset id, the same at every venue."""
     return str(uuid5(ASSETS, symbol))

@@ -6,6 +6,7 @@ Time moves only in `Venue.step`, one bar at a time. An order entered after bar *
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
 
@@ -119,7 +120,6 @@ class Venue:
         self.panel = panel
         self.fill_model = fill_model
         self.rules = rules or VenueRules()
-        self.index = start_index
         self.accounts_book = Account(cash)
         self.desk = Desk(IdSource(seed))
         self.account_id = self.desk.ids.next()
@@ -131,8 +131,8 @@ class Venue:
         self._session: list[int] = sessions.tolist()
         self._closes_session: list[bool] = np.append(np.diff(sessions) > 0, True)[: len(panel)].tolist()
         self._statistics = DailyStatistics(panel, sessions)
-        self._drained = 0
-        self.now_ns = self._ends[start_index - 1] if start_index else (self._starts[0] if self._starts else 0)
+        self.index = self.now_ns = 0
+        self.go_to(start_index)
 
     # --- time ---------------------------------------------------------------------------------------------
 
@@ -160,6 +160,11 @@ class Venue:
         if self._closes_session[i]:
             self._close_session(i)
         return self.panel.slice(i)
+
+    def go_to(self, index: int) -> None:
+        """Stand before bar ``index`` without playing what lies between: a fresh or restored venue's place."""
+        self.index = index
+        self.now_ns = self._ends[index - 1] if index else (self._starts[0] if self._starts else 0)
 
     def _play(self, i: int) -> None:
         desk = self.desk
@@ -405,9 +410,17 @@ class Venue:
         """A symbol's column; None for one that does not trade here."""
         return self._columns.get(symbol)
 
-    def session_of(self, i: int) -> int:
-        """The running number of the session of a bar."""
-        return self._session[i]
+    def next_open_close(self) -> tuple[int, int]:
+        """The next opening and the next close after now: the panel's own sessions, then the exchange calendar's."""
+        sessions, i, count = self._session, self.index, len(self._session)
+        last = bisect_right(sessions, sessions[i]) - 1 if i < count else count
+        opening = last + 1 if self.in_session else i
+        if opening < count:
+            last = last if self.in_session else bisect_right(sessions, sessions[opening]) - 1
+            return self._starts[opening], self._ends[last]
+        from trader.core.sessions import next_close, next_open
+
+        return next_open(self.now_ns), self._ends[last] if last < count else next_close(self.now_ns)
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -470,5 +483,5 @@ def session_numbers(panel: BarPanel) -> IntArray:
     """The running number of each bar's session: New York's day; every daily bar is a session of its own."""
     if panel.timeframe == DAILY:
         return np.arange(len(panel), dtype=np.int64)
-    days = days_of(panel.ts_ns)
+    days = days_of(panel.available_ns)
     return np.cumsum(np.diff(days, prepend=days[:1]) != 0).astype(np.int64)

@@ -1,0 +1,103 @@
+"""Bars that have been played, in their own size or built up to longer ones, never beyond the venue's clock."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from trader.core.clock import MINUTE_NS, to_ns
+from trader.core.days import NEW_YORK, days_of
+from trader.core.panel import BarPanel, FloatArray, IntArray
+from trader.exchange.errors import refusal
+
+_TIMEFRAME = re.compile(r"(\d{1,3})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
+_MINUTES = {"Min": 1, "T": 1, "Hour": 60, "H": 60}
+_CALENDAR = {"Day": "Day", "D": "Day", "Week": "Week", "W": "Week", "Month": "Month", "M": "Month"}
+
+
+class BarColumns(NamedTuple):
+    """One symbol's bars as columns of equal length; ``vwap`` and ``trades`` are NaN where unknown."""
+
+    ts_ns: IntArray
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+    vwap: FloatArray
+    trades: FloatArray
+
+
+def played_bars(panel: BarPanel, column: int, played: int, timeframe: str) -> BarColumns:
+    """A symbol's bars among the first ``played`` of the panel, in the wanted size; VenueError 400 otherwise."""
+    base = _base_bars(panel, column, played)
+    if timeframe == panel.timeframe or not len(base.ts_ns):
+        _starts_of(panel, base.ts_ns[:0], timeframe)
+        return base
+    return _grouped(base, _starts_of(panel, base.ts_ns, timeframe))
+
+
+def _base_bars(panel: BarPanel, column: int, played: int) -> BarColumns:
+    rows = np.flatnonzero(~np.isnan(panel.close[:played, column]))
+    unknown = np.full(len(rows), np.nan)
+    return BarColumns(
+        panel.ts_ns[rows], panel.open[rows, column], panel.high[rows, column], panel.low[rows, column],
+        panel.close[rows, column], panel.volume[rows, column],
+        unknown if panel.vwap is None else panel.vwap[rows, column],
+        unknown if panel.trade_count is None else panel.trade_count[rows, column],
+    )
+
+
+def _starts_of(panel: BarPanel, ts_ns: IntArray, timeframe: str) -> IntArray:
+    """The start of the longer bar that each bar belongs to."""
+    match = _TIMEFRAME.fullmatch(timeframe)
+    if match is None:
+        raise refusal("malformed", detail=f"invalid timeframe: {timeframe}")
+    amount, unit = int(match[1]), match[2]
+    if unit in _CALENDAR:
+        return _calendar_starts(ts_ns, _CALENDAR[unit], amount, timeframe)
+    minutes = amount * _MINUTES[unit]
+    base = _TIMEFRAME.fullmatch(panel.timeframe)
+    base_minutes = int(base[1]) if base and base[2] in _MINUTES else 0
+    if not minutes or not base_minutes or minutes % base_minutes:
+        raise refusal("malformed", detail=f"this venue holds {panel.timeframe} bars and multiples of them")
+    step = minutes * MINUTE_NS
+    return ts_ns // step * step
+
+
+def _calendar_starts(ts_ns: IntArray, unit: str, amount: int, timeframe: str) -> IntArray:
+    if amount != 1:
+        raise refusal("malformed", detail=f"invalid timeframe: {timeframe}")
+    days = days_of(ts_ns + 1)               # the day of the moment just after a bar's start
+    unique, inverse = np.unique(days, return_inverse=True)
+    starts = np.fromiter((_midnight(int(day), unit) for day in unique), np.int64, len(unique))
+    return starts[inverse]
+
+
+def _midnight(day: int, unit: str) -> int:
+    """New York's midnight of a yyyymmdd day, of its week's Monday or of its month's first."""
+    when = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=NEW_YORK)
+    if unit == "Week":
+        when = datetime.fromordinal(when.toordinal() - when.weekday()).replace(tzinfo=NEW_YORK)
+    elif unit == "Month":
+        when = when.replace(day=1)
+    return to_ns(when)
+
+
+def _grouped(base: BarColumns, starts: IntArray) -> BarColumns:
+    """Bars of one start joined: first open, extremes, last close, sums, volume-weighted price."""
+    first = np.flatnonzero(np.diff(starts, prepend=starts[0] - 1))
+    last = np.append(first[1:], len(starts)) - 1
+    volume = np.add.reduceat(base.volume, first)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        vwap = np.add.reduceat(base.vwap * base.volume, first) / volume
+    return BarColumns(
+        starts[first], base.open[first], np.maximum.reduceat(base.high, first),
+        np.minimum.reduceat(base.low, first), base.close[last], volume, vwap,
+        np.add.reduceat(base.trades, first),
+    )
+
+

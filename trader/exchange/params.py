@@ -1,0 +1,82 @@
+"""Query parameters read with care: each reader names the parameter and what it expects."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+
+from trader.core.clock import DAY_NS, to_ns
+from trader.exchange.errors import refusal
+
+Query = dict[str, str]
+
+
+def whole(query: Query, name: str, default: int, most: int) -> int:
+    """A whole number from 1 to ``most``."""
+    given = query.get(name)
+    if not given:
+        return default
+    if not (given.isascii() and given.isdigit()) or not 1 <= int(given) <= most:
+        raise refusal("malformed", detail=f"{name} must be a whole number from 1 to {most}")
+    return int(given)
+
+
+def truth(query: Query, name: str) -> bool:
+    """A switch; Python's ``True`` counts as well as ``true`` and ``1``."""
+    given = query.get(name, "").lower()
+    if given not in ("", "true", "false", "1", "0"):
+        raise refusal("malformed", detail=f"{name} must be true or false")
+    return given in ("true", "1")
+
+
+def choice(query: Query, name: str, default: str, known: tuple[str, ...]) -> str:
+    """One of the known words."""
+    given = query.get(name) or default
+    if given not in known:
+        raise refusal("malformed", detail=f"{name} must be one of {', '.join(known)}")
+    return given
+
+
+def number(query: Query, name: str) -> Decimal | None:
+    """A positive decimal; None when it is not given."""
+    given = query.get(name)
+    if not given:
+        return None
+    try:
+        value = Decimal(given)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value <= 0 or abs(value.adjusted()) > 18:
+        raise refusal("invalid", detail=f"{name} must be a positive number")
+    return value
+
+
+def moment(query: Query, name: str, *, end_of_day: bool = False) -> int | None:
+    """RFC 3339 or a date, as ns UTC; a bare date is its midnight UTC, or the next with ``end_of_day``."""
+    given = query.get(name)
+    if not given:
+        return None
+    try:
+        value = datetime.fromisoformat(given.replace(" ", "+"))
+    except ValueError:
+        raise refusal("malformed", detail=f"{name} must be a date or an RFC 3339 time, not {given!r}") from None
+    bare = len(given) == 10
+    ns = to_ns(value if value.tzinfo else value.replace(tzinfo=UTC))
+    return ns + DAY_NS if bare and end_of_day else ns
+
+
+def day(query: Query, name: str, default: date) -> date:
+    """A date."""
+    given = query.get(name)
+    if not given:
+        return default
+    try:
+        return date.fromisoformat(given[:10])
+    except ValueError:
+        raise refusal("malformed", detail=f"{name} must be a date like 2024-01-08, not {given!r}") from None
+
+
+def symbols(query: Query, name: str = "symbols") -> list[str]:
+    """Comma-separated symbols, upper case, each once."""
+    parts = (part.strip().upper() for part in query.get(name, "").split(","))
+    return list(dict.fromkeys(part for part in parts if part))

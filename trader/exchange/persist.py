@@ -1,0 +1,114 @@
+"""A venue on disk: SQLite, one transaction a change, so that a killed server comes back to the same moment.
+
+Write-ahead log with ``synchronous=NORMAL``: what was committed survives the death of the process at any instant.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from trader.exchange.snapshot import VenueState, put_state, take_state
+from trader.exchange.types import Activity, VenueOrder
+from trader.exchange.venue import EquityPoint, Venue
+from trader.utils.errors import UserError
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS state      (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS orders     (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS activities (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS equity     (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
+"""
+_PUT_STATE = "INSERT INTO state VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+_PUT_ORDER = "INSERT INTO orders VALUES (?, ?) ON CONFLICT (number) DO UPDATE SET body = excluded.body"
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class VenueStore:
+    """The file of one venue; one process at a time.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be opened, is no venue's, is in use, or belongs to another market.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._activities = 0
+        self._equity = 0
+        self.index = -1             # the bar index of the last saved state
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(_TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise UserError(
+                f"cannot keep the exchange in {path}: {error}; "
+                "name a writable file that no other exchange uses, or move this one away"
+            ) from error
+
+    def load(self, venue: Venue) -> bool:
+        """Set a fresh venue back into the stored state; False when the file is new."""
+        row = self._db.execute("SELECT body FROM state").fetchone()
+        if row is None:
+            return False
+        try:
+            state = msgspec.msgpack.decode(row[0], type=VenueState)
+            orders = self._rows("orders", VenueOrder)
+            activities = self._rows("activities", Activity)
+            equity = self._rows("equity", EquityPoint)
+            self._activities, self._equity = len(activities), len(equity)
+            put_state(venue, state, orders, activities, equity)
+            self.index = venue.index
+        except (ValueError, sqlite3.Error) as error:      # msgspec's errors are ValueErrors
+            raise UserError(f"cannot go on with the exchange in {self.path}: {error}") from error
+        return True
+
+    def save(self, venue: Venue) -> None:
+        """Make everything that changed since the last call durable, in one transaction."""
+        desk, db = venue.desk, self._db
+        activities = desk.activities
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for order_id in desk.dirty:
+                order = desk.orders[order_id]
+                db.execute(_PUT_ORDER, (order.number, _encode(order)))
+            for number in range(self._activities, len(activities)):
+                db.execute("INSERT INTO activities VALUES (?, ?)", (number, _encode(activities[number])))
+            for number in range(self._equity, len(venue.equity_history)):
+                db.execute("INSERT INTO equity VALUES (?, ?)", (number, _encode(venue.equity_history[number])))
+            db.execute(_PUT_STATE, (_encode(take_state(venue)),))
+            db.execute("COMMIT")
+        except sqlite3.Error:
+            db.execute("ROLLBACK")
+            raise
+        desk.dirty.clear()
+        self.index = venue.index
+        self._activities = len(activities)
+        self._equity = len(venue.equity_history)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> VenueStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _rows(self, table: str, kind: Any) -> list[Any]:
+        decoder = msgspec.msgpack.Decoder(kind)
+        query = f"SELECT body FROM {table} ORDER BY number"      # table names are ours
+        return [decoder.decode(body) for (body,) in self._db.execute(query)]

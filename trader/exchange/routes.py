@@ -1,0 +1,242 @@
+"""The trading endpoints: one function each, and the table that finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from trader.core.clock import from_ns
+from trader.core.days import NEW_YORK
+from trader.exchange.errors import VenueError, refusal
+from trader.exchange.http import Request, Response, json_response
+from trader.exchange.identifiers import asset_id
+from trader.exchange.params import choice, day, moment, number, symbols, truth, whole
+from trader.exchange.types import VenueOrder
+from trader.exchange.venue import Venue
+from trader.exchange.wire import (
+    account_json,
+    activity_json,
+    asset_json,
+    nested_json,
+    new_york,
+    order_json,
+    position_json,
+    read_order,
+    read_replacement,
+)
+
+Handler = Callable[[Venue, Request, str], Response]
+
+
+def get_account(venue: Venue, request: Request, _: str) -> Response:
+    return json_response(account_json(venue, venue.account()))
+
+
+def get_configurations(venue: Venue, request: Request, _: str) -> Response:
+    return json_response({
+        "fractional_trading": True, "max_margin_multiplier": str(venue.rules.margin_multiplier),
+        "no_shorting": not venue.rules.shorting, "suspend_trade": False, "trade_confirm_email": "none",
+        "ptp_no_exception_entry": False,
+    })
+
+
+def get_portfolio_history(venue: Venue, request: Request, _: str) -> Response:
+    """Equity at every session's close, and now."""
+    account = venue.account()
+    points = [(point.ts_ns // 10**9, float(point.equity)) for point in venue.equity_history]
+    if not points or points[-1][0] != venue.now_ns // 10**9:
+        points.append((venue.now_ns // 10**9, float(account.equity)))
+    base = float(venue.accounts_book.deposited)
+    return json_response({
+        "timestamp": [ts for ts, _ in points], "equity": [equity for _, equity in points],
+        "profit_loss": [equity - base for _, equity in points],
+        "profit_loss_pct": [equity / base - 1.0 for _, equity in points],
+        "base_value": base, "timeframe": "1D",
+    })
+
+
+def get_activities(venue: Venue, request: Request, kind: str) -> Response:
+    """Executions; ``page_token`` is the id of the last one seen."""
+    query = request.query
+    kinds = {kind} if kind else set(symbols(query, "activity_types")) or {"FILL"}
+    size = whole(query, "page_size", 100, 100)
+    newest_first = choice(query, "direction", "desc", ("asc", "desc")) == "desc"
+    after, until = moment(query, "after"), moment(query, "until", end_of_day=True)
+    date_, token = query.get("date"), query.get("page_token")
+    found = venue.activities if "FILL" in kinds else []
+    if newest_first:
+        found = found[::-1]
+    if token:
+        at = next((i for i, activity in enumerate(found) if activity.id == token), None)
+        if at is None:
+            raise refusal("malformed", detail="page_token is unknown")
+        found = found[at + 1 :]
+    chosen = [
+        activity for activity in found
+        if (after is None or activity.ts_ns > after) and (until is None or activity.ts_ns < until)
+        and (not date_ or from_ns(activity.ts_ns).astimezone(NEW_YORK).date().isoformat() == date_[:10])
+    ]
+    return json_response([activity_json(activity) for activity in chosen[:size]])
+
+
+def get_clock(venue: Venue, request: Request, _: str) -> Response:
+    opens, closes = venue.next_open_close()
+    return json_response({
+        "timestamp": new_york(venue.now_ns), "is_open": venue.in_session,
+        "next_open": new_york(opens), "next_close": new_york(closes),
+    })
+
+
+def get_calendar(venue: Venue, request: Request, _: str) -> Response:
+    from trader.core.clock import to_ns
+    from trader.core.sessions import sessions_between
+
+    today = from_ns(venue.now_ns).astimezone(NEW_YORK)
+    first = day(request.query, "start", today.date())
+    last = day(request.query, "end", first + timedelta(days=365))
+    start = today.replace(year=first.year, month=first.month, day=first.day, hour=0, minute=0, second=0)
+    stop = start + (last - first) + timedelta(days=1)
+    if stop <= start:
+        return json_response([])
+    return json_response([
+        {
+            "date": date_.isoformat(), "open": f"{from_ns(opens).astimezone(NEW_YORK):%H:%M}",
+            "close": f"{from_ns(closes).astimezone(NEW_YORK):%H:%M}",
+            "session_open": "0400", "session_close": "2000",
+        }
+        for date_, opens, closes in sessions_between(to_ns(start), to_ns(stop)) if first <= date_ <= last
+    ])
+
+
+def get_assets(venue: Venue, request: Request, _: str) -> Response:
+    query = request.query
+    if query.get("status") == "inactive" or query.get("asset_class", "us_equity") != "us_equity":
+        return json_response([])
+    return json_response([asset_json(venue, symbol) for symbol in venue.panel.symbols])
+
+
+def get_asset(venue: Venue, request: Request, name: str) -> Response:
+    return json_response(asset_json(venue, _symbol(venue, name)))
+
+
+def post_order(venue: Venue, request: Request, _: str) -> Response:
+    return json_response(nested_json(venue, venue.submit(read_order(request.body))))
+
+
+def get_orders(venue: Venue, request: Request, _: str) -> Response:
+    """Orders by status, time, side and symbol; a leg whose parent is not in the answer stands for itself."""
+    query = request.query
+    status = choice(query, "status", "open", ("open", "closed", "all"))
+    limit = whole(query, "limit", 50, 500)
+    direction = choice(query, "direction", "desc", ("asc", "desc"))
+    after, until = moment(query, "after"), moment(query, "until")
+    wanted, side = symbols(query), query.get("side", "").lower()
+    found = [
+        order for order in venue.orders(status)
+        if (after is None or order.created_ns > after) and (until is None or order.created_ns < until)
+        and (not wanted or order.symbol in wanted) and (not side or order.side == side)
+    ]
+    nested = truth(query, "nested")
+    if nested:
+        there = {order.id for order in found}
+        found = [order for order in found if order.parent_id not in there]
+    if direction == "desc":
+        found.reverse()
+    shape: Callable[[VenueOrder], object] = (
+        (lambda order: nested_json(venue, order)) if nested else order_json
+    )
+    return json_response([shape(order) for order in found[:limit]])
+
+
+def get_order(venue: Venue, request: Request, order_id: str) -> Response:
+    return json_response(nested_json(venue, venue.order(order_id)))
+
+
+def get_order_by_client_id(venue: Venue, request: Request, _: str) -> Response:
+    return json_response(nested_json(venue, venue.order_by_client_id(request.query.get("client_order_id", ""))))
+
+
+def patch_order(venue: Venue, request: Request, order_id: str) -> Response:
+    return json_response(nested_json(venue, venue.replace(order_id, **read_replacement(request.body))))
+
+
+def delete_order(venue: Venue, request: Request, order_id: str) -> Response:
+    venue.cancel(order_id)
+    return Response(204)
+
+
+def delete_orders(venue: Venue, request: Request, _: str) -> Response:
+    return json_response([{"id": order_id, "status": 200} for order_id in venue.cancel_all()], 207)
+
+
+def get_positions(venue: Venue, request: Request, _: str) -> Response:
+    return json_response([position_json(position) for position in venue.positions()])
+
+
+def get_position(venue: Venue, request: Request, name: str) -> Response:
+    return json_response(position_json(venue.position(_symbol(venue, name))))
+
+
+def delete_position(venue: Venue, request: Request, name: str) -> Response:
+    qty, percentage = number(request.query, "qty"), number(request.query, "percentage")
+    if qty is not None and percentage is not None:
+        raise refusal("invalid", detail="qty and percentage exclude each other")
+    return json_response(order_json(venue.close_position(_symbol(venue, name), qty, percentage)))
+
+
+def delete_positions(venue: Venue, request: Request, _: str) -> Response:
+    results = venue.close_all(cancel_orders=truth(request.query, "cancel_orders"))
+    return json_response([
+        {"symbol": symbol, "status": result.http_status, "body": result.body()}
+        if isinstance(result, VenueError)
+        else {"symbol": symbol, "status": 200, "body": order_json(result)}
+        for symbol, result in results
+    ], 207)
+
+
+def _symbol(venue: Venue, name: str) -> str:
+    """A symbol from a symbol or an asset id."""
+    if venue.column(name) is not None:
+        return name
+    for symbol in venue.panel.symbols:
+        if asset_id(symbol) == name:
+            return symbol
+    raise refusal("asset_not_found", symbol=name)
+
+
+# A path with "*" takes any one segment there, which becomes the handler's third argument.
+TRADING_ROUTES: dict[str, dict[str, Handler]] = {
+    "/v2/account": {"GET": get_account},
+    "/v2/account/configurations": {"GET": get_configurations},
+    "/v2/account/portfolio/history": {"GET": get_portfolio_history},
+    "/v2/account/activities": {"GET": get_activities},
+    "/v2/account/activities/*": {"GET": get_activities},
+    "/v2/clock": {"GET": get_clock},
+    "/v2/calendar": {"GET": get_calendar},
+    "/v2/assets": {"GET": get_assets},
+    "/v2/assets/*": {"GET": get_asset},
+    "/v2/orders": {"GET": get_orders, "POST": post_order, "DELETE": delete_orders},
+    "/v2/orders:by_client_order_id": {"GET": get_order_by_client_id},
+    "/v2/orders/*": {"GET": get_order, "PATCH": patch_order, "DELETE": delete_order},
+    "/v2/positions": {"GET": get_positions, "DELETE": delete_positions},
+    "/v2/positions/*": {"GET": get_position, "DELETE": delete_position},
+}
+
+
+def find_route(routes: dict[str, dict[str, Handler]], method: str, path: str) -> tuple[Handler, str]:
+    """The handler of a path and what its "*" stands for; VenueError 404 or 405."""
+    methods, argument = routes.get(path), ""
+    if methods is None:
+        segments = path.split("/")
+        for at in (len(segments) - 1, 3):
+            if 0 < at < len(segments) and segments[at]:
+                methods = routes.get("/".join([*segments[:at], "*", *segments[at + 1 :]]))
+                if methods is not None:
+                    argument = segments[at]
+                    break
+    if methods is None:
+        raise refusal("endpoint_not_found")
+    handler = methods.get(method)
+    if handler is None:
+        raise refusal("method_not_allowed")
+    return handler, argument

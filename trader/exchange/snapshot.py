@@ -1,0 +1,92 @@
+"""A venue's state as values, and a venue set back into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+import msgspec
+
+from trader.exchange.account import Holding
+from trader.exchange.types import BOOK_STATUSES, ZERO, Activity, VenueOrder
+from trader.exchange.venue import EquityPoint, Venue
+
+STATE_VERSION = 1
+
+
+class MarketMark(msgspec.Struct, frozen=True):
+    """What tells one market from another: a state fits only the bars that it was made on."""
+
+    symbols: tuple[str, ...]
+    timeframe: str
+    source: str
+    bars: int
+    first_ns: int
+    last_ns: int
+
+
+class VenueState(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of a venue that is small; orders, activities and equity points are kept row by row."""
+
+    version: int
+    market: MarketMark
+    seed: int
+    id_count: int
+    event_count: int
+    account_id: str
+    index: int
+    cash: Decimal
+    deposited: Decimal
+    realized: Decimal
+    fees: Decimal
+    holdings: dict[str, Holding]
+
+
+def market_mark(venue: Venue) -> MarketMark:
+    """The mark of the venue's bars."""
+    panel = venue.panel
+    ends = (int(panel.ts_ns[0]), int(panel.ts_ns[-1])) if len(panel) else (0, 0)
+    return MarketMark(panel.symbols, panel.timeframe, panel.source, len(panel), *ends)
+
+
+def take_state(venue: Venue) -> VenueState:
+    """The venue's small state now."""
+    account, desk = venue.accounts_book, venue.desk
+    return VenueState(
+        version=STATE_VERSION, market=market_mark(venue), seed=desk.ids.seed, id_count=desk.ids.count,
+        event_count=desk.event_count, account_id=venue.account_id, index=venue.index, cash=account.cash,
+        deposited=account.deposited, realized=account.realized, fees=account.fees, holdings=account.holdings,
+    )
+
+
+def put_state(
+    venue: Venue, state: VenueState, orders: Iterable[VenueOrder], activities: list[Activity],
+    equity: list[EquityPoint],
+) -> None:
+    """Set a fresh venue back; ``orders`` in order of arrival. ValueError when the market is another one."""
+    here = market_mark(venue)
+    if state.version != STATE_VERSION:
+        raise ValueError(f"its format is version {state.version}, this program writes version {STATE_VERSION}")
+    if state.market != here:
+        raise ValueError(
+            f"it belongs to another market: {state.market.bars} bars of {', '.join(state.market.symbols)} "
+            f"({state.market.timeframe}, {state.market.source}), here are {here.bars} bars of "
+            f"{', '.join(here.symbols)} ({here.timeframe}, {here.source})"
+        )
+    account, desk = venue.accounts_book, venue.desk
+    account.cash, account.deposited = state.cash, state.deposited
+    account.realized, account.fees = state.realized, state.fees
+    account.holdings = dict(state.holdings)
+    desk.ids.seed, desk.ids.count = state.seed, state.id_count
+    desk.event_count = state.event_count
+    desk.activities = activities
+    desk.reserved = ZERO
+    for order in orders:
+        desk.orders[order.id] = order
+        desk.by_client_id[order.client_order_id] = order.id
+        desk.reserved += order.reserved
+        if order.status in BOOK_STATUSES:
+            desk.book.setdefault(order.column, {})[order.id] = order
+    venue.account_id = state.account_id
+    venue.equity_history = equity
+    venue.go_to(state.index)

@@ -1,0 +1,116 @@
+"""One WebSocket connection: the sans-I/O protocol of `websockets` on an asyncio transport."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Protocol
+
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request as Handshake
+from websockets.server import ServerProtocol
+
+MAX_MESSAGE = 1_048_576
+MAX_BACKLOG = 16 * 1_048_576        # bytes that a slow reader may leave unread
+
+
+class Talk(Protocol):
+    """A conversation over a socket."""
+
+    def opened(self, socket: WebSocket) -> None:
+        """The handshake is done."""
+
+    def received(self, socket: WebSocket, message: bytes) -> None:
+        """A complete message, text or binary, fragments joined."""
+
+    def slow(self, socket: WebSocket) -> None:
+        """The client does not read; the socket closes after this."""
+
+    def closed(self, socket: WebSocket) -> None:
+        """The socket is gone."""
+
+
+def frame(payload: bytes, *, binary: bool) -> bytes:
+    """A whole message as one unmasked frame; made once, sent to many."""
+    first = 0x82 if binary else 0x81
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 65_536:
+        return struct.pack(">BBH", first, 126, size) + payload
+    return struct.pack(">BBQ", first, 127, size) + payload
+
+
+class WebSocket:
+    """A server's end. ``talk`` is told what arrives; `send` takes ready frames."""
+
+    def __init__(self, transport: asyncio.Transport, talk: Talk | None, data: bytes) -> None:
+        self._transport = transport
+        self._protocol = ServerProtocol(max_size=MAX_MESSAGE)
+        self._talk = talk
+        self._parts: list[bytes] = []
+        self._open = False
+        self.feed(data)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the client."""
+        protocol = self._protocol
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if isinstance(event, Handshake):
+                self._shake_hands(event)
+            elif isinstance(event, Frame):
+                self._take(event)
+        self._flush()
+
+    def _shake_hands(self, request: Handshake) -> None:
+        protocol = self._protocol
+        if self._talk is None:
+            protocol.send_response(protocol.reject(404, "no such stream\n"))
+            return
+        response = protocol.accept(request)
+        protocol.send_response(response)
+        if response.status_code == 101:
+            self._flush()
+            self._open = True
+            self._talk.opened(self)
+
+    def _take(self, event: Frame) -> None:
+        if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._parts.append(bytes(event.data))
+            if event.fin and self._talk is not None:
+                message, self._parts = b"".join(self._parts), []
+                self._talk.received(self, message)
+
+    def send(self, ready: bytes) -> None:
+        """Write a frame; a reader with too much unread is told so and dropped."""
+        if not self._open:
+            return
+        self._transport.write(ready)
+        if self._transport.get_write_buffer_size() > MAX_BACKLOG and self._talk is not None:
+            self._talk.slow(self)
+            self.close(CloseCode.POLICY_VIOLATION, "slow client")
+
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Start the closing handshake."""
+        if self._open:
+            self._open = False
+            self._protocol.send_close(code, reason)
+            self._flush()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._open = False
+        if self._talk is not None:
+            self._talk.closed(self)
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._transport.write(data)
+            else:                                   # the protocol's sign for end of file
+                self._transport.close()
+                return
+        if self._protocol.close_expected():
+            self._open = False
+            self._transport.close()

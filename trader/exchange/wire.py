@@ -1,0 +1,295 @@
+"""The shapes of Alpaca's JSON: requests read, answers written. Numbers that are money travel as strings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from trader.core.clock import SECOND_NS
+from trader.core.days import NEW_YORK
+from trader.exchange.errors import refusal
+from trader.exchange.identifiers import asset_id
+from trader.exchange.types import Activity, OrderRequest, VenueEvent, VenueOrder
+from trader.exchange.venue import AccountView, PositionView, Venue
+
+CREATED = "2024-01-01T00:00:00Z"
+EXCHANGE = "NASDAQ"
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+class LegBody(msgspec.Struct):
+    """``take_profit`` or ``stop_loss`` of an order."""
+
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+
+
+class OrderBody(msgspec.Struct):
+    """The body of a new order; numbers may be JSON numbers or strings and keep every digit."""
+
+    symbol: str
+    side: str
+    type: str = "market"
+    time_in_force: str = "day"
+    qty: Decimal | None = None
+    notional: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    client_order_id: str | None = None
+    order_class: str | None = None
+    take_profit: LegBody | None = None
+    stop_loss: LegBody | None = None
+    extended_hours: bool | None = None
+
+
+class ReplaceBody(msgspec.Struct):
+    """The body of a replacement."""
+
+    qty: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: str | None = None
+    client_order_id: str | None = None
+
+
+_order_body = msgspec.json.Decoder(OrderBody)
+_replace_body = msgspec.json.Decoder(ReplaceBody)
+
+
+def read_order(body: bytes) -> OrderRequest:
+    """A new order from its JSON; VenueError 400 for what is no JSON, 422 for wrong fields."""
+    try:
+        wish = _order_body.decode(body)
+    except msgspec.ValidationError as error:
+        raise refusal("invalid", detail=str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise refusal("malformed", detail=f"request body format is invalid: {error}") from None
+    profit, loss = wish.take_profit or LegBody(), wish.stop_loss or LegBody()
+    return OrderRequest(
+        symbol=wish.symbol, side=wish.side, type=wish.type, time_in_force=wish.time_in_force,
+        qty=plain(wish.qty), notional=plain(wish.notional), limit_price=plain(wish.limit_price),
+        stop_price=plain(wish.stop_price), client_order_id=wish.client_order_id or None,
+        order_class=wish.order_class or "simple",
+        take_profit=plain(profit.limit_price),
+        stop_loss=plain(loss.stop_price), stop_loss_limit=plain(loss.limit_price),
+        extended_hours=bool(wish.extended_hours),
+    )
+
+
+def read_replacement(body: bytes) -> dict[str, Any]:
+    """The fields of a replacement that were given."""
+    try:
+        wish = _replace_body.decode(body or b"{}")
+    except msgspec.ValidationError as error:
+        raise refusal("invalid", detail=str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise refusal("malformed", detail=f"request body format is invalid: {error}") from None
+    given = msgspec.structs.asdict(wish)
+    return {
+        name: plain(value) if isinstance(value, Decimal) else value
+        for name, value in given.items() if value is not None
+    }
+
+
+def plain(value: Decimal | None) -> Decimal | None:
+    """The number without trailing zeros or exponent: 10.0 and 1E1 are 10."""
+    if value is None or not value.is_finite() or abs(value.adjusted()) > 18:
+        return value
+    whole = value.to_integral_value()
+    return whole.quantize(Decimal(1)) if whole == value else value.normalize()
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+def text(value: Decimal | None) -> str | None:
+    """A decimal as Alpaca writes it: no exponent, no trailing zeros."""
+    if value is None:
+        return None
+    written = format(value, "f")
+    written = written.rstrip("0").rstrip(".") if "." in written else written
+    return "0" if written == "-0" else written
+
+
+def rfc3339(ns: int) -> str | None:
+    """A moment in UTC with as many digits as it needs; None for 0, which stands for never."""
+    if not ns:
+        return None
+    seconds, rest = divmod(ns, SECOND_NS)
+    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{whole}.{rest:09d}".rstrip("0") + "Z" if rest else whole + "Z"
+
+
+def new_york(ns: int) -> str:
+    """A moment with New York's offset, as the clock endpoint gives it."""
+    return datetime.fromtimestamp(ns // SECOND_NS, NEW_YORK).isoformat()
+
+
+def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> dict[str, Any]:
+    """An order; ``legs`` are nested when given. ``commission`` is an addition to Alpaca's fields."""
+    return {
+        "id": order.id,
+        "client_order_id": order.client_order_id,
+        "created_at": rfc3339(order.created_ns),
+        "updated_at": rfc3339(order.updated_ns),
+        "submitted_at": rfc3339(order.created_ns),
+        "filled_at": rfc3339(order.filled_ns),
+        "expired_at": rfc3339(order.expired_ns),
+        "canceled_at": rfc3339(order.canceled_ns),
+        "failed_at": None,
+        "replaced_at": rfc3339(order.replaced_ns),
+        "replaced_by": order.replaced_by,
+        "replaces": order.replaces,
+        "asset_id": asset_id(order.symbol),
+        "symbol": order.symbol,
+        "asset_class": "us_equity",
+        "notional": text(order.notional),
+        "qty": text(order.qty),
+        "filled_qty": text(order.filled_qty),
+        "filled_avg_price": text(order.filled_avg_price),
+        "order_class": order.order_class,
+        "order_type": order.type,
+        "type": order.type,
+        "side": order.side,
+        "time_in_force": order.time_in_force,
+        "limit_price": text(order.limit_price),
+        "stop_price": text(order.stop_price),
+        "status": order.status,
+        "extended_hours": order.extended_hours,
+        "legs": [order_json(leg) for leg in legs] if legs else None,
+        "trail_percent": None,
+        "trail_price": None,
+        "hwm": None,
+        "subtag": None,
+        "source": None,
+        "commission": text(order.commission),
+    }
+
+
+def nested_json(venue: Venue, order: VenueOrder) -> dict[str, Any]:
+    """An order with its legs as they stand."""
+    return order_json(order, [venue.desk.orders[leg] for leg in order.legs])
+
+
+def trade_update_json(event: VenueEvent) -> dict[str, Any]:
+    """A trade update; ``seq``, ``commission`` and ``costs_bps`` are additions to Alpaca's fields."""
+    data: dict[str, Any] = {
+        "event": event.event,
+        "execution_id": event.execution_id,
+        "order": order_json(event.order),
+        "timestamp": rfc3339(event.ts_ns),
+        "seq": event.seq,
+    }
+    if event.qty is not None:
+        data["price"] = text(event.price)
+        data["qty"] = text(event.qty)
+        data["position_qty"] = text(event.position_qty)
+        data["commission"] = text(event.commission)
+        data["costs_bps"] = None if event.costs is None else event.costs._asdict()
+    return {"stream": "trade_updates", "data": data}
+
+
+def position_json(position: PositionView) -> dict[str, Any]:
+    """A position; fractions as strings."""
+    cost, profit = position.cost_basis, position.unrealized_pl
+    today = position.qty * (position.current_price - position.lastday_price)
+    yesterday = abs(position.qty * position.lastday_price)
+    return {
+        "asset_id": asset_id(position.symbol),
+        "symbol": position.symbol,
+        "exchange": EXCHANGE,
+        "asset_class": "us_equity",
+        "asset_marginable": True,
+        "qty": text(position.qty),
+        "qty_available": text(position.available.copy_sign(position.qty)),
+        "avg_entry_price": text(round(position.avg_entry_price, 6)),
+        "side": "long" if position.qty > 0 else "short",
+        "market_value": text(position.market_value),
+        "cost_basis": text(round(cost, 6)),
+        "unrealized_pl": text(round(profit, 6)),
+        "unrealized_plpc": text(round(profit / abs(cost), 10)),
+        "unrealized_intraday_pl": text(today),
+        "unrealized_intraday_plpc": text(round(today / yesterday, 10)),
+        "current_price": text(position.current_price),
+        "lastday_price": text(position.lastday_price),
+        "change_today": text(round(position.current_price / position.lastday_price - 1, 10)),
+    }
+
+
+def account_json(venue: Venue, view: AccountView) -> dict[str, Any]:
+    """The account."""
+    gross = view.long_market_value - view.short_market_value
+    equity = text(view.equity)
+    return {
+        "id": venue.account_id,
+        "account_number": "SIM" + venue.account_id[:8].upper(),
+        "status": "ACTIVE",
+        "crypto_status": "INACTIVE",
+        "currency": "USD",
+        "cash": text(view.cash),
+        "equity": equity,
+        "portfolio_value": equity,
+        "last_equity": text(view.last_equity),
+        "long_market_value": text(view.long_market_value),
+        "short_market_value": text(view.short_market_value),
+        "position_market_value": text(gross),
+        "buying_power": text(view.buying_power),
+        "regt_buying_power": text(view.buying_power),
+        "non_marginable_buying_power": text(max(Decimal(0), view.cash - view.reserved)),
+        "multiplier": text(view.multiplier),
+        "initial_margin": text(gross / 2),
+        "maintenance_margin": text(gross * 3 / 10),
+        "last_maintenance_margin": "0",
+        "sma": "0",
+        "accrued_fees": "0",
+        "pending_transfer_in": "0",
+        "pending_transfer_out": "0",
+        "trading_blocked": False,
+        "transfers_blocked": False,
+        "account_blocked": False,
+        "trade_suspended_by_user": False,
+        "shorting_enabled": venue.rules.shorting and view.multiplier > 1,
+        "created_at": CREATED,
+    }
+
+
+def asset_json(venue: Venue, symbol: str) -> dict[str, Any]:
+    """A symbol of the panel; both the old and the new word for what can be borrowed."""
+    easy = venue.rules.shorting and symbol not in venue.rules.hard_to_borrow
+    return {
+        "id": asset_id(symbol),
+        "class": "us_equity",
+        "exchange": EXCHANGE,
+        "symbol": symbol,
+        "name": symbol,
+        "status": "active",
+        "tradable": True,
+        "marginable": True,
+        "shortable": easy,
+        "easy_to_borrow": easy,
+        "borrow_status": "easy_to_borrow" if easy else "hard_to_borrow",
+        "fractionable": True,
+        "attributes": [],
+    }
+
+
+def activity_json(activity: Activity) -> dict[str, Any]:
+    """A fill in the account's history."""
+    return {
+        "id": activity.id,
+        "activity_type": "FILL",
+        "transaction_time": rfc3339(activity.ts_ns),
+        "type": activity.type,
+        "price": text(activity.price),
+        "qty": text(activity.qty),
+        "side": activity.side,
+        "symbol": activity.symbol,
+        "leaves_qty": text(activity.leaves_qty),
+        "order_id": activity.order_id,
+        "cum_qty": text(activity.cum_qty),
+        "order_status": activity.order_status,
+        "commission": text(activity.commission),
+    }
