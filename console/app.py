@@ -79,6 +79,9 @@ class AlphaTradeApp(App[str], inherit_bindings=False):
         if frame is not self._newest:
             self._newest, self._newest_at = frame, now
         self._notice(frame)
+        if self.feed.refused():
+            self.exit("refused")
+            return
         for screen in reversed(self.screen_stack):
             if isinstance(screen, FrameScreen):
                 screen.take(frame, self._moment(frame, now))
@@ -128,6 +131,8 @@ class AlphaTradeApp(App[str], inherit_bindings=False):
     def allows(self, key: Key) -> bool:
         """Whether the feed lets this key do anything."""
         can = self.feed.can
+        if key.id == HALT_ID:
+            return can.live                 # the key itself works everywhere; in a replay it says that nothing is live
         if key.id == "resume":
             return can.resume
         if key.id.startswith("sim_"):

@@ -34,6 +34,7 @@ class Feed(Protocol):
 
     def frame(self) -> Frame: ...
     def error(self) -> str | None: ...
+    def refused(self) -> bool: ...
     def notices(self) -> list[str]: ...
     def halt(self, reason: str) -> str | None: ...
     def resume(self, by: str, reason: str) -> str | None: ...
@@ -56,6 +57,10 @@ class LiveFeed:
         if self.host.error:
             return str(self.host.error)
         return None
+
+    def refused(self) -> bool:
+        """The session did not come up for a mistake that its user can mend: no screen is needed to say so."""
+        return self.host.user_error is not None and self.host.frame().status.bars == 0
 
     def notices(self) -> list[str]:
         return []
@@ -137,6 +142,9 @@ class _Threaded:
 
     def error(self) -> str | None:
         return self._error
+
+    def refused(self) -> bool:
+        return False
 
     def notices(self) -> list[str]:
         said = []

@@ -59,7 +59,7 @@ class BreakersPane(Pane):
                drop=4),
         Column("left", "Left", lambda b: cell("" if b.seconds_left is None else f.countdown(b.seconds_left), "warn"),
                drop=2, order=lambda b: b.seconds_left),
-        Column("action", "Action", lambda b: cell(b.row.action or b.row.detail, "muted"), left=True, drop=6, flex=True),
+        Column("action", "Action", lambda b: cell(b.row.action or b.row.detail, "muted"), left=True, drop=6, flex=True, at_least=16),
     )
 
     @staticmethod

@@ -58,7 +58,7 @@ class OrdersPane(Pane):
         Column("quantity", "Shares", _shares, order=lambda r: r.quantity),
         Column("price", "Price", _price, order=lambda r: r.limit_price or r.stop_price or r.average_price),
         Column("state", "State", lambda r: state_cell(r.state), left=True),
-        Column("reason", "Reason", lambda r: cell(r.reason, "muted"), left=True, drop=8, flex=True),
+        Column("reason", "Reason", lambda r: cell(r.reason, "muted"), left=True, drop=8, flex=True, at_least=16),
     )
 
     @staticmethod

@@ -50,7 +50,8 @@ class RiskPane(Pane):
         Column("bar", "", lambda r: meter(_share(r), BAR_WIDTH, _BAR.get(r.state, "accent")), left=True, order=_share),
         Column("state", "State", lambda r: cell(*STATES.get(r.state, (r.state, ""))), left=True),
         Column("vetoes", "Vetoes", _tally, drop=6, order=lambda r: r.vetoes),
-        Column("last", "Last veto", _last, left=True, drop=7, flex=True, order=lambda r: r.last_veto_ns),
+        Column("last", "Last veto", _last, left=True, drop=7, flex=True, at_least=24,
+               order=lambda r: r.last_veto_ns),
     )
 
     @staticmethod

@@ -45,7 +45,11 @@ def trading(frame: Frame, moment: Moment) -> list[Part]:
         return [(" ✗ ENGINE DOWN ", "alarm")]
     if frame.status.ended:
         return [(" ENDED ", "caution")]
-    return [("● ", "good"), ("trading", "good_strong")]
+    if moment.source == "replay":
+        return [("recorded run", "muted")]
+    if not frame.seq:
+        return [("◌ ", "warn"), ("starting", "warn_strong")]
+    return [("● ", "good"), ("trading on", "good_strong")]
 
 
 def connection(frame: Frame, names: bool) -> list[Part]:
@@ -97,10 +101,11 @@ def status_lines(frame: Frame, moment: Moment, room: int) -> tuple[list[Part], l
         (98, [(" SYNTHETIC-INTRADAY ", "caution")] if synthetic else [("source ", "muted"), (status.source, "")]),
         (90, [("level ", "muted"), (degradation.level, level_tone), (f" ×{degradation.multiplier:.2f}", "muted"),
               (f" {degradation.component}" if degradation.component else "", "warn")]),
-        (85, [("data ", "muted"), ("▲ " if stale_data else "", "warn"), (f.span(status.data_age_s),
-                                                                         "warn_strong" if stale_data else "")]),
-        (70, [("lag ", "muted"), (f"{f.number(status.loop_lag_ms, 1)} ms",
-                                  "warn" if (status.loop_lag_ms or 0) > 100 else "")]),
+        (85, [] if status.data_age_s is None else [
+            ("data ", "muted"), ("▲ " if stale_data else "", "warn"),
+            (f.span(status.data_age_s), "warn_strong" if stale_data else "")]),
+        (70, [] if status.loop_lag_ms is None else [
+            ("lag ", "muted"), (f"{f.number(status.loop_lag_ms, 1)} ms", "warn" if status.loop_lag_ms > 100 else "")]),
         (80, [("speed ", "muted"), (status.speed, "")] if status.speed and moment.source != "replay" else []),
         (65, [("bar ", "muted"), (f.number(status.bars, 0), ""), (f" {status.timeframe}", "muted")]),
         (60, [("strategy ", "muted"), (status.strategy, "")] if status.strategy else []),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -12,11 +12,16 @@ from console.screens.dialog import Dialog
 from console.theme import content_style
 
 
-def help_content(keys: tuple[Key, ...]) -> Content:
+LEFT = ("danger", "session", "time", "view")
+RIGHT = ("pane", "row")
+
+
+def help_content(keys: tuple[Key, ...], kinds: tuple[str, ...] = (*LEFT, *RIGHT)) -> Content:
     """Keys under their headings."""
     lines: list[Content] = []
     width = max(len(display(key.keys, every=True)) for key in keys)
-    for kind, heading in KINDS.items():
+    for kind in kinds:
+        heading = KINDS[kind]
         chosen = [key for key in keys if key.kind == kind]
         if not chosen:
             continue
@@ -38,7 +43,12 @@ class HelpScreen(Dialog[None]):
         with VerticalScroll(id="box") as box:
             box.border_title = "[b]Keys[/b]"
             box.border_subtitle = "esc back  ·  any key can be changed: console.keys in config/settings.yaml"
-            yield Static(help_content(self._keys))
+            if self.app.size.width >= 130:
+                with Horizontal(id="columns"):
+                    yield Static(help_content(self._keys, LEFT))
+                    yield Static(help_content(self._keys, RIGHT))
+            else:
+                yield Static(help_content(self._keys))
 
     def on_mount(self) -> None:
         self.query_one("#box").focus()

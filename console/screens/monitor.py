@@ -35,7 +35,7 @@ def fold(width: int, height: int) -> str:
     """How panes share the screen: one at a time, two columns, or three."""
     if width < 100 or height < 30:
         return "small"
-    return "wide" if width >= 180 and height >= 36 else "normal"
+    return "wide" if width >= 150 and height >= 40 else "normal"
 
 
 class MonitorScreen(FrameScreen):

@@ -34,8 +34,8 @@ class KeyBar(Widget):
         while pieces and sum(width for *_, width in pieces) - 2 > room:
             pieces.remove(min(pieces, key=lambda piece: piece[0].rank))
         line: list[Content] = []
-        for key, sign, _ in sorted(pieces, key=lambda piece: (piece[0].kind != "danger", -piece[0].rank)):
-            danger = key.kind == "danger"
+        for key, sign, _ in sorted(pieces, key=lambda piece: -piece[0].rank):
+            danger = key.priority
             line.append(Content.assemble(
                 (sign, content_style("bad_strong" if danger else "accent")), " ",
                 (key.label, content_style("bad_strong" if danger else "muted")),

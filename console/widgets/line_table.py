@@ -82,6 +82,7 @@ class LineTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._strips: dict[int, tuple[Any, Any, Strip]] = {}
         self._visible: tuple[int, ...] = ()
         self._widths: tuple[int, ...] = ()
+        self._laid_for = -1
         self._natural = [0] * len(self.columns)
         self._widened = True
         self._styles: dict[str, Style] | None = None
@@ -109,9 +110,13 @@ class LineTable(ScrollView, can_focus=True, inherit_bindings=False):
         return self._shown[self._cursor] if 0 <= self._cursor < len(self._shown) else None
 
     def show(self, rows: Sequence[Any]) -> None:
-        """Take new rows; only the lines that differ are painted again."""
-        self._rows = rows
+        """Take new rows; only the lines that differ are painted again. An equal row is the same row."""
+        self._rows = [self._held(row) for row in rows]
         self._arrange()
+
+    def _held(self, row: Any) -> Any:
+        held = self._cells.get(self._row_key(row))
+        return held[0] if held is not None and (held[0] is row or held[0] == row) else row
 
     def set_filter(self, text: str) -> None:
         """Keep the rows in which some cell contains ``text`` (case does not matter)."""
@@ -170,7 +175,7 @@ class LineTable(ScrollView, can_focus=True, inherit_bindings=False):
         self._keep_cursor()
         changed_count = len(before) != len(self._shown)
         if changed_count:
-            self.virtual_size = Size(self.size.width, len(self._shown) + self._header)
+            self.virtual_size = Size(0, len(self._shown) + self._header)
         if widened or not self._shown or not before:
             self._strips.clear()
             self.refresh()
@@ -217,8 +222,14 @@ class LineTable(ScrollView, can_focus=True, inherit_bindings=False):
         length = max(title, self._natural[place])
         return min(length, column.at_most) if column.at_most else length
 
+    @property
+    def _room(self) -> int:
+        """Cells beside the scrollbar."""
+        return self.scrollable_content_region.width
+
     def _layout_columns(self) -> bool:
-        room = self.size.width - 1                          # one cell for the cursor's mark
+        self._laid_for = self._room
+        room = self._room - 1                               # one cell for the cursor's mark
         places = list(range(len(self.columns)))
 
         def need(chosen: list[int]) -> int:
@@ -234,7 +245,7 @@ class LineTable(ScrollView, can_focus=True, inherit_bindings=False):
         widths = []
         for i in places:
             if self.columns[i].flex:
-                widths.append(min(self._need(i), self.columns[i].at_least) + max(0, spare))
+                widths.append(max(6, min(self._need(i), self.columns[i].at_least) + spare))
             else:
                 widths.append(self._need(i))
         if not any(self.columns[i].flex for i in places) and len(places) > 1:
@@ -261,7 +272,9 @@ class LineTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     def render_line(self, y: int) -> Strip:
         """One line of the viewport; the header stays on top."""
-        width = self.size.width
+        width = self._room
+        if width != self._laid_for:
+            self._layout_columns()
         tones = self._tones()
         if self._header and y == 0:
             return self._header_strip(width, tones)
@@ -355,7 +368,7 @@ class LineTable(ScrollView, can_focus=True, inherit_bindings=False):
             self.move_cursor(line)
 
     def on_resize(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self._shown) + self._header)
+        self.virtual_size = Size(0, len(self._shown) + self._header)
         self._layout_columns()
         self.refresh()
         if self._following:

@@ -58,7 +58,7 @@ ORDERS = (
 POSITIONS = (
     PositionRow("AAPL", 220, 448.11, 450.88, 99193.60, 609.40, 0.0062, 0.2411, NOW - 61 * MINUTE, 457.07, 443.63,
                 "ml_momentum", 4, FILLS[:1]),
-    PositionRow("GOOG", -24, 871.40, 869.15, -20859.60, 54.00, 0.0026, 0.0507, NOW - 31 * MINUTE, 858.90, 880.11,
+    PositionRow("GOOG", -24, 871.40, 869.15, -20859.60, 54.00, 0.0026, -0.0507, NOW - 31 * MINUTE, 858.90, 880.11,
                 "ml_momentum", 2, FILLS[3:4]),
     PositionRow("IBM", 110, 207.28, 206.15, 22676.50, -124.30, -0.0055, 0.0551, NOW - 16 * MINUTE, None, None,
                 "ml_momentum", 1, FILLS[4:]),
@@ -206,6 +206,9 @@ class FakeFeed:
 
     def error(self) -> str | None:
         return self.problem
+
+    def refused(self) -> bool:
+        return False
 
     def notices(self) -> list[str]:
         return []
