@@ -70,6 +70,18 @@ def load_panel(
     return panel
 
 
+def synthetic_panel(
+    symbols: Sequence[str] | None, start: str | None, end: str | None, seed: int = 7
+) -> BarPanel:
+    """Synthetic 15-minute bars inside the sample's days, freshly made; the arguments are those of `load_panel`."""
+    wanted = list(sample.SYMBOLS) if symbols is None else _wanted(symbols, [])
+    panel = _synthetic(sample.daily_panel(wanted), *parse_range(start, end), seed)
+    if not len(panel):
+        span = _span(d for d in _sample_datasets() if d.symbol in wanted)
+        raise UserError(f"the sample has no days from {start} to {end}; it runs from {span[0]} to {span[1]}")
+    return panel
+
+
 def available(home: Path) -> list[DatasetInfo]:
     """Everything that `load_panel` can answer from: the store's datasets, then the sample's."""
     return BarStore(home).datasets() + _sample_datasets()
@@ -133,11 +145,15 @@ def _from_sample(
     cached = _read_cache(path, symbols, frame)
     if cached is not None:
         return cached
-    # a bare time as the start may cut a day: its bars before the start are made and left out
-    first_day = None if start_ns is None else start_ns - DAY_NS
-    panel = _listed(intraday_panel(daily, seed, first_day, end_ns).between(start_ns, end_ns))
+    panel = _synthetic(daily, start_ns, end_ns, seed)
     _write_cache(path, panel)
     return panel
+
+
+def _synthetic(daily: BarPanel, start_ns: int | None, end_ns: int | None, seed: int) -> BarPanel:
+    # a time as the start may cut a day: its bars before the start are made and left out
+    first_day = None if start_ns is None else start_ns - DAY_NS
+    return _listed(intraday_panel(daily, seed, first_day, end_ns).between(start_ns, end_ns))
 
 
 def _listed(panel: BarPanel) -> BarPanel:

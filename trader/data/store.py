@@ -59,7 +59,7 @@ class BarStore:
 
     def write(
         self, symbol: str, timeframe: str, frame: SymbolBars | Mapping[str, Any], *,
-        source: str, adjustment: str, origin: str,
+        source: str, adjustment: str, origin: str, one_origin: bool = False,
     ) -> DatasetInfo:
         """Add bars to a symbol; bars whose start is already there are left as they are.
 
@@ -68,6 +68,8 @@ class BarStore:
         frame : SymbolBars or a mapping of columns
             A mapping (a DataFrame too) has ``timestamp`` or ``ts_ns``, ``open, high, low, close, volume`` and
             perhaps ``vwap, trade_count``.
+        one_origin : bool
+            Also refuse bars of another origin than the stored ones (synthetic bars of another seed).
 
         Raises
         ------
@@ -86,7 +88,8 @@ class BarStore:
                 "symbol": symbol, "timeframe": name, "source": source, "adjustment": adjustment,
                 "origin": origin, "parts": [],
             }
-        for key, given in (("source", source), ("adjustment", adjustment)):
+        rules = [("source", source), ("adjustment", adjustment), *([("origin", origin)] if one_origin else [])]
+        for key, given in rules:
             if manifest[key] != given:
                 raise UserError(
                     f"{symbol} {name}: the stored bars have {key} {manifest[key]!r}, the new ones {given!r}; "
