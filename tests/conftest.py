@@ -1,11 +1,15 @@
-"""Shared by all tests: one thread per numeric library, and a home of its own for every test."""
+"""Shared by all tests: the checkout's code, one thread per numeric library, a home of its own for every test."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))                   # tests beside the code test that code, however it is installed
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")           # before a test imports numpy: two workers share two cores
@@ -26,4 +30,4 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""
-    return Path(__file__).resolve().parent.parent
+    return ROOT
