@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 STAMP = "2026-01-05T15:00:00.{:06d}Z"
+OPEN = ("new", "accepted", "held", "partially_filled")
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
@@ -19,7 +20,8 @@ class FaultBroker:
     """Answers on ``http://127.0.0.1:port``.
 
     ``faults`` maps ``"METHOD /path"`` to the faults of the next requests to it: ``hang``, ``drip``, ``reset``,
-    ``html502``, ``garbage``, ``429``, ``503`` answer without acting; with ``:after`` behind them (``504:after``) they act first.
+    ``html502``, ``garbage``, ``429``, ``503`` answer without acting; with ``:after`` behind them (``504:after``)
+    they act first. An empty fault is none.
     """
 
     faults: dict[str, deque[str]] = field(default_factory=dict)
@@ -109,7 +111,8 @@ class FaultBroker:
         elif fault == "html502":
             await _write(writer, 502, HTML)
         elif fault == "429":
-            await _write(writer, 429, json.dumps({"code": 42910000, "message": "rate limit exceeded"}), "Retry-After: 0\r\n")
+            text = json.dumps({"code": 42910000, "message": "rate limit exceeded"})
+            await _write(writer, 429, text, "Retry-After: 0\r\n")
         elif fault == "404":
             await _write(writer, 404, json.dumps({"code": 40410000, "message": "order not found"}))
         else:
@@ -129,8 +132,7 @@ class FaultBroker:
             return 200, self.fills[start : start + int(query.get("page_size", 100))]
         if (method, path) == ("GET", "/orders"):
             wanted = query.get("status", "open")
-            rows = [o for o in self.orders.values()
-                    if wanted == "all" or (o["status"] in ("new", "accepted", "held", "partially_filled")) == (wanted == "open")]
+            rows = [o for o in self.orders.values() if wanted == "all" or (o["status"] in OPEN) == (wanted == "open")]
             after = query.get("after", "").replace("+00:00", "").rstrip("Z")
             rows = [o for o in rows if o["submitted_at"].rstrip("Z") > after]
             return 200, rows[: min(self.page, int(query.get("limit", 50)))]

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from trader.core.clock import from_ns
 from trader.core.commands import Submit
+from trader.core.probe import Health
 from trader.execution.broker_errors import (
     BrokerError,
     BrokerRefused,
@@ -117,17 +118,17 @@ class AlpacaBroker:
                 f"cannot reach the broker at {self.base_url} ({error.reason}): check ALPACA_BASE_URL and the network"
             ) from error
 
-    async def health_check(self) -> dict[str, Any]:
-        """``healthy``, ``message`` and ``latency_ms``; never raises for a broker's or network's failure."""
+    async def health_check(self) -> Health:
+        """Whether the account answers and may trade; never raises for a broker's or network's failure."""
         started = time.monotonic()
         try:
             account = await self.get_account()
-        except (BrokerError, UserError) as error:
-            return {"healthy": False, "message": str(error), "latency_ms": None}
+        except BrokerError as error:
+            return Health(False, str(error))
         latency = (time.monotonic() - started) * 1000
-        blocked = account.trading_blocked or account.account_blocked or account.status != "ACTIVE"
-        message = f"account {account.status}" + (", trading blocked" if account.trading_blocked else "")
-        return {"healthy": not blocked, "message": message, "latency_ms": round(latency, 1)}
+        blocked = account.trading_blocked or account.account_blocked
+        words = ", trading blocked" if blocked else f", {latency:.0f} ms"
+        return Health(account.status == "ACTIVE" and not blocked, f"account {account.status}{words}")
 
     async def close(self) -> None:
         """Let the lanes end; a broker that is used again starts them again."""
@@ -218,7 +219,7 @@ class AlpacaBroker:
             return Unknown(error.reason, never_left=error.never_left)
         except BrokerRefused as error:
             if not is_duplicate(error):
-                return Rejected(error.status, error.code, error.message, error.retry_after_s)
+                return Rejected(error.status, error.code, error.message, error.retry_after_s, error.details)
             return await self._read_back(command.client_order_id)
         if order.client_order_id != command.client_order_id:
             return Unknown(f"the answer speaks of order {order.client_order_id!r}")

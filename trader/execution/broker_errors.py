@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from typing import Any
 
 
 class BrokerError(Exception):
@@ -25,14 +26,21 @@ class BrokerUnreachable(BrokerError):
 
 
 class BrokerRefused(BrokerError):
-    """A definite no. ``code`` is the broker's (``status * 100000`` where the body names none)."""
+    """A definite no. ``code`` is the broker's (``status * 100000`` where the body names none).
 
-    def __init__(self, status: int, code: int, message: str, *, retry_after_s: float | None = None) -> None:
+    ``details`` are the body's other fields, such as ``available`` or ``existing_order_id``.
+    """
+
+    def __init__(
+        self, status: int, code: int, message: str, *, retry_after_s: float | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(f"{status} {code}: {message}")
         self.status = status
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
+        self.details = details or {}
 
 
 class BrokerUnauthorized(BrokerRefused):
@@ -47,17 +55,18 @@ def read_refusal(status: int, text: str, *, retry_after_s: float | None = None) 
     """The error that an answer outside 2xx means; reads only the status and the raw text."""
     if status >= 500 or status in AMBIGUOUS_STATUSES or not 400 <= status < 500:
         return BrokerUnreachable(f"HTTP {status}: {_one_line(text)}")
-    code, message = status * 100_000, _one_line(text)
+    code, message, details = status * 100_000, _one_line(text), {}
     try:
         body = json.loads(text)
     except ValueError:
         body = None
     if isinstance(body, dict):
         message = str(body.get("message") or message)
+        details = {name: value for name, value in body.items() if name not in ("code", "message")}
         with contextlib.suppress(KeyError, TypeError, ValueError):
             code = int(body["code"])
     kind = BrokerUnauthorized if status == 401 else BrokerRefused
-    return kind(status, code, message, retry_after_s=retry_after_s)
+    return kind(status, code, message, retry_after_s=retry_after_s, details=details)
 
 
 def is_duplicate(refusal: BrokerRefused) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from trader.execution.broker_records import BrokerOrder
 
@@ -22,6 +23,7 @@ class Rejected:
     code: int
     message: str
     retry_after_s: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def standing(order: BrokerOrder, ts: int) -> list[Event]:
     name = order.client_order_id
     if order.status == "rejected":
         return [OrderRejected(ts=ts, client_order_id=name, code="rejected", message="rejected by the broker")]
-    accepted = OrderAccepted(ts=ts, client_order_id=name, broker_order_id=order.id, working=order.working)
+    accepted = _acceptance(order, ts)
     ends: dict[str, Event] = {
         "canceled": OrderCanceled(ts=ts, client_order_id=name, reason="at the broker"),
         "expired": OrderExpired(ts=ts, client_order_id=name),
@@ -67,10 +67,17 @@ class Translator:
         self._legs: set[str] = set()
         self._replaced: set[str] = set()                    # announced as replaced, successor not seen yet
 
+    def know(self, order: BrokerOrder) -> None:
+        """An order and its legs as an answer over HTTP has shown them."""
+        self._client_id[order.id] = order.client_order_id
+        for leg in order.legs:
+            self._legs.add(leg.id)
+            self._client_id[leg.id] = leg.client_order_id
+
     def count(self, orders: Iterable[BrokerOrder]) -> None:
         """Orders as a reconciliation has just booked them: their fills and commission are accounted for."""
         for order in orders:
-            self._client_id[order.id] = order.client_order_id
+            self.know(order)
             self._booked[order.id] = order.filled_quantity
             if order.commission is not None:
                 self._commission[order.id] = order.commission
@@ -95,18 +102,18 @@ class Translator:
         event = str(body.get("event"))
         handler = _HANDLERS.get(event)
         if handler is None:
-            return [*self._first_sight(order, ts), _anomaly(order, ts, event, "unknown event")]
+            return [*self._first_sight(order, event, ts), _anomaly(order, ts, event, "unknown event")]
         try:
-            return [*self._first_sight(order, ts), *handler(self, order, body, ts)]
+            return [*self._first_sight(order, event, ts), *handler(self, order, body, ts)]
         except (Unreadable, ArithmeticError) as error:
             return [_anomaly(order, ts, event, str(error))]
 
     # --- one method an event -----------------------------------------------------------------------------
 
     def _accepted(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
-        accepted = OrderAccepted(
-            ts=ts, client_order_id=order.client_order_id, broker_order_id=order.id, working=order.working
-        )
+        if order.id in self._legs and order.working:
+            return [OrderWorking(ts=ts, client_order_id=order.client_order_id, quantity=order.quantity)]
+        accepted = _acceptance(order, ts)
         if order.replaces in self._replaced:
             self._replaced.discard(order.replaces)
             return [self._replacement(self._client_id[order.replaces], order, ts), accepted]
@@ -164,12 +171,15 @@ class Translator:
 
     # --- helpers -----------------------------------------------------------------------------------------
 
-    def _first_sight(self, order: BrokerOrder, ts: int) -> list[Event]:
-        self._client_id[order.id] = order.client_order_id
-        fresh = [event for event in leg_events(order, ts) if getattr(event, "broker_order_id", "") not in self._legs]
-        for leg in order.legs:
-            self._legs.add(leg.id)
-            self._client_id[leg.id] = leg.client_order_id
+    def _first_sight(self, order: BrokerOrder, event: str, ts: int) -> list[Event]:
+        """What a message tells besides its event: that an order of ours is there, and a bracket's exits."""
+        fresh: list[Event] = []
+        if order.id not in self._client_id and event not in _ACCEPTANCES:
+            fresh.append(_acceptance(order, ts))            # the stream was faster than the answer to the submit
+        fresh += [
+            known for known, leg in zip(leg_events(order, ts), order.legs, strict=True) if leg.id not in self._legs
+        ]
+        self.know(order)
         return fresh
 
     def _replacement(self, old: str, new: BrokerOrder, ts: int) -> Event:
@@ -177,6 +187,12 @@ class Translator:
             ts=ts, client_order_id=old, new_client_order_id=new.client_order_id, new_broker_order_id=new.id,
             quantity=new.quantity, limit_price=new.limit_price, stop_price=new.stop_price,
         )
+
+
+def _acceptance(order: BrokerOrder, ts: int) -> OrderAccepted:
+    return OrderAccepted(
+        ts=ts, client_order_id=order.client_order_id, broker_order_id=order.id, working=order.working
+    )
 
 
 _Handler = Callable[[Translator, BrokerOrder, dict[str, Any], int], list[Event]]
@@ -202,6 +218,9 @@ _HANDLERS: dict[str, _Handler] = {
     "order_replace_rejected": Translator._mention,
     "order_cancel_rejected": Translator._mention,
 }
+
+
+_ACCEPTANCES = frozenset(name for name, handler in _HANDLERS.items() if handler is Translator._accepted) | {"rejected"}
 
 
 def _positive(body: dict[str, Any], field: str) -> Decimal:
