@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -59,6 +60,12 @@ class FaultBroker:
     def by_client_id(self, client_order_id: str) -> list[dict[str, Any]]:
         return [order for order in self.orders.values() if order["client_order_id"] == client_order_id]
 
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+        """Wait for something that the server's handlers bring about."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await asyncio.sleep(0.005)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -73,7 +80,7 @@ class FaultBroker:
                 body = json.loads(await reader.readexactly(length)) if length else None
                 if not await self._answer(writer, method, target, headers, body):
                     break
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             pass
         finally:
             self._tasks.discard(task)

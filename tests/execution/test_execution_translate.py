@@ -58,8 +58,8 @@ def test_commission_of_a_fill_is_the_difference() -> None:
     seen = []
     for filled, commission in (("4", "0.02"), ("10", "0.05"), ("10", None)):
         order = {"filled_qty": filled, "commission": commission, "status": "partially_filled"}
-        events = translator.translate(update("partial_fill", order=order, qty="4", price="10.5", execution_id=filled), 1)
-        seen.append(events[-1])
+        raw = update("partial_fill", order=order, qty="4", price="10.5", execution_id=filled)
+        seen.append(translator.translate(raw, 1)[-1])
     assert [fill.commission for fill in seen if isinstance(fill, ev.OrderFilled)] == [
         Decimal("0.02"), Decimal("0.03"), Decimal(0)]
 
