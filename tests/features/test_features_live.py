@@ -34,7 +34,7 @@ def compare(feature_set: FeatureSet, panel: BarPanel, first: int, start: int, st
 
 
 def test_from_the_first_bar_with_no_history(fitted, probe):
-    compare(fitted, probe.rows(0, 800), 0, 0, 800)
+    compare(fitted, probe.rows(0, 560), 0, 0, 560)
 
 
 def test_from_a_history_of_just_the_declared_lookback(fitted, probe):
@@ -45,7 +45,7 @@ def test_from_a_history_of_just_the_declared_lookback(fitted, probe):
 
 def test_ring_survives_being_moved(fitted, probe):
     short = FeatureSet([f for f in fitted.features if not f.cross_sectional and f.memory < 100])
-    compare(short, probe.rows(0, 900), 0, 300, 900)
+    compare(short, probe.rows(0, 700), 0, 300, 700)
 
 
 def test_unfitted_set_runs_live_too(probe):
@@ -54,7 +54,7 @@ def test_unfitted_set_runs_live_too(probe):
 
 def test_daily_bars_of_the_sample(daily):
     feature_set = default_features("1Day").fit(daily.rows(0, 1500))
-    compare(feature_set, daily, 0, 3000, 3100)
+    compare(feature_set, daily, 0, 3000, 3060)
 
 
 def test_real_bars_with_half_days_and_a_missing_session(real):
@@ -62,8 +62,8 @@ def test_real_bars_with_half_days_and_a_missing_session(real):
     days = real.ts_ns // 86_400_000_000_000
     half = int(np.flatnonzero(days == np.datetime64("2024-11-29").astype(int))[0])
     lacking = int(np.flatnonzero(days == np.datetime64("2025-08-07").astype(int))[0])
-    compare(feature_set, real, 0, half - 30, half + 40)
-    compare(feature_set, real, lacking - int(1.2 * feature_set.lookback), lacking - 5, lacking + 50)
+    compare(feature_set, real, 0, half - 10, half + 30)
+    compare(feature_set, real, lacking - int(1.2 * feature_set.lookback), lacking - 5, lacking + 35)
 
 
 @settings(max_examples=8, deadline=None)

@@ -79,7 +79,7 @@ class FeatureSet:
         """The per-symbol features of one symbol: ``(n, n_features)``, cross-sectional columns left NaN."""
         out = np.full((len(columns), len(self.names)), np.nan)
         for feature in self.own:
-            values = _shaped(feature, feature.compute(columns), len(columns))
+            values = shaped(feature, feature.compute(columns), len(columns))
             values[: feature.warmup] = np.nan
             out[:, self.spans[feature]] = values
         out[~np.isfinite(out)] = np.nan
@@ -153,7 +153,8 @@ def default_features(timeframe: str = "15Min", extra: Sequence[Feature] = ()) ->
     return FeatureSet((*default_features_of(timeframe), *extra))
 
 
-def _shaped(feature: Feature, values: FloatArray, n: int) -> FloatArray:
+def shaped(feature: Feature, values: FloatArray, n: int) -> FloatArray:
+    """A feature's answer as an array ``(n, len(feature.names))`` of its own; ValueError where it has another shape."""
     values = np.array(values, dtype=np.float64)
     if values.ndim == 1:
         values = values[:, None]

@@ -9,7 +9,7 @@ import numpy as np
 from trader.core.panel import BarPanel, FloatArray, Slice
 from trader.features.columns import Columns, is_intraday, symbol_columns
 from trader.features.feature import Feature, StatefulFeature
-from trader.features.feature_set import FeatureSet, _shaped
+from trader.features.feature_set import FeatureSet, shaped
 from trader.features.sessions import new_york_clock
 
 _TAILS = (16, 80, 160, 320, 512, 1024)     # features share arrays derived from tails of equal length
@@ -41,7 +41,8 @@ class _Ring:
     def columns(self) -> Columns:
         cut = np.s_[:, self.end - self.size : self.end]
         o, h, l, c, v = self.values[cut]
-        return Columns(o, h, l, c, v, *self.times[cut], self.intraday)
+        ts_ns, day, minute = self.times[cut]
+        return Columns(o, h, l, c, v, ts_ns, day, minute, self.intraday)
 
 
 class LiveFeatures:
@@ -64,11 +65,13 @@ class LiveFeatures:
         self.intraday = is_intraday(history.timeframe)
         self.last_ts_ns = int(history.ts_ns[-1]) if len(history) else None
         per_symbol = [columns for _, columns in symbol_columns(history)]
-        self._plan = [(feature, _tail_for(feature)) for feature in feature_set.own]
+        # resolved once: looking a frozen dataclass up hashes all its fitted values
+        self._plan = [(f, _tail_for(f), f.warmup, feature_set.spans[f]) for f in feature_set.own]
         capacity = max(feature_set.lookback, 2)
         self._rings = [_Ring(capacity, columns) for columns in per_symbol]
-        self._states: list[dict[Feature, Any]] = [
-            {f: f.begin(columns) for f in feature_set.own if isinstance(f, StatefulFeature)} for columns in per_symbol
+        self._states: list[list[Any]] = [
+            [f.begin(columns) if isinstance(f, StatefulFeature) else None for f in feature_set.own]
+            for columns in per_symbol
         ]
 
     def push(self, slice: Slice) -> FloatArray:
@@ -91,18 +94,18 @@ class LiveFeatures:
             self._rings[j].append(bars[:, j], times)
             out[0, j] = self._row(int(j))
         self.feature_set.combine(out)
-        return out[0]
+        row: FloatArray = out[0]
+        return row
 
     def _row(self, j: int) -> FloatArray:
         columns, states = self._rings[j].columns(), self._states[j]
         row = np.full(len(self.feature_set.names), np.nan)
-        for feature, bars in self._plan:
-            span = self.feature_set.spans[feature]
+        for k, (feature, bars, warmup, span) in enumerate(self._plan):
+            tail = columns.tail(bars)
             if isinstance(feature, StatefulFeature):
-                states[feature], row[span] = feature.advance(states[feature], columns.tail(bars))
-            elif len(columns) > feature.warmup:
-                tail = columns.tail(bars)
-                row[span] = _shaped(feature, feature.compute(tail), len(tail))[-1]
+                states[k], row[span] = feature.advance(states[k], tail)
+            elif len(columns) > warmup:
+                row[span] = shaped(feature, feature.compute(tail), len(tail))[-1]
         row[~np.isfinite(row)] = np.nan
         return row
 

@@ -22,7 +22,8 @@ def emission_likelihoods(x: FloatArray, means: FloatArray, variances: FloatArray
     """Gaussian likelihoods ``(n, states)`` of observations ``(n, k)``, each row over its largest."""
     gap = x[:, None, :] - means[None, :, :]
     logs = -0.5 * np.sum(gap * gap / variances + np.log(2.0 * np.pi * variances), axis=2)
-    return np.exp(logs - logs.max(axis=1, keepdims=True))
+    likelihoods: FloatArray = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return likelihoods
 
 
 def forward_filter(likelihoods: FloatArray, start: Sequence[float], transition: FloatArray) -> FloatArray:

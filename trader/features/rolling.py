@@ -15,17 +15,16 @@ from trader.core.panel import FloatArray
 
 def _two_blocks(x: FloatArray, window: int, ufunc: np.ufunc, neutral: float) -> FloatArray:
     n = len(x)
-    out = np.full(n, np.nan)
     if window < 1:
         raise ValueError(f"window must be at least 1 bar, got {window}")
+    out = np.empty(n)
+    out[: window - 1] = np.nan
     if n < window:
         return out
-    if window == 1:
-        out[:] = x
-        return out
     blocks = -(-n // window)
-    padded = np.full(blocks * window, neutral)
+    padded = np.empty(blocks * window)
     padded[:n] = x
+    padded[n:] = neutral
     table = padded.reshape(blocks, window)
     ends = ufunc.accumulate(table, axis=1).ravel()
     starts = ufunc.accumulate(table[:, ::-1], axis=1)[:, ::-1].copy()

@@ -179,8 +179,10 @@ def choose_cuts(n: int, sessions: IntArray | None) -> list[int]:
 def other_future(n: int, cut: int) -> FloatArray:
     """Factors ``(n - cut,)`` that make the bars from ``cut`` on another story: by turns a wild one and a long slide."""
     if cut % 2:
-        return np.exp(np.random.default_rng(cut).normal(0.02, 0.05, n - cut))
-    return np.exp(-0.01 * np.minimum(np.arange(1.0, n - cut + 1.0), 200.0))
+        wild: FloatArray = np.exp(np.random.default_rng(cut).normal(0.02, 0.05, n - cut))
+        return wild
+    slide: FloatArray = np.exp(-0.01 * np.minimum(np.arange(1.0, n - cut + 1.0), 200.0))
+    return slide
 
 
 def likely_cause(where: IntArray, full: FloatArray, part: FloatArray, sessions: IntArray | None) -> str:
