@@ -27,7 +27,9 @@ def artifact(trained, version: str = "1") -> ModelArtifact:
     _, model, calibrator = trained
     manifest = {
         "format": 1, "name": "m", "version": version, "created": f"2024-01-0{version}T00:00:00Z", "seed": 0,
-        "trained_through_ns": 5, "data": {"source": "real"}, "labels": {}, "scores": {"verdict": "no edge"},
+        "trained_through_ns": 5,
+        "data": {"source": "real", "timeframe": "15Min" if version == "1" else "1Day"},
+        "labels": {}, "scores": {"verdict": "no edge"},
         "features": {"names": ["a", "b", "c"], "fingerprint": "f" * 64, "set": {"x": 1}}, "files": {},
     }
     return ModelArtifact(manifest, model, calibrator)
@@ -97,7 +99,9 @@ def test_pointer_promotion_and_rollback(trained, tmp_path):
     assert latest_model(tmp_path, "m") is None
     first = store_model(tmp_path, artifact(trained, "1"))
     second = store_model(tmp_path, artifact(trained, "2"))
-    assert latest_model(tmp_path, "m") == second
+    assert latest_model(tmp_path, "m") == second == latest_model(tmp_path, "m", "1Day")
+    assert latest_model(tmp_path, "m", "15Min") == first
+    assert latest_model(tmp_path, "m", "5Min") is None
     assert [m["version"] for m in list_models(tmp_path)] == ["2", "1"]
     assert rollback(tmp_path, "m") == first == latest_model(tmp_path, "m")
     promote(tmp_path, "m", "m-2")

@@ -52,6 +52,9 @@ def test_training_twice_gives_the_same_model_and_files_reload_bit_identical(kind
     expected = first.predict_proba(X)
     assert np.array_equal(expected, second.predict_proba(X))
     first.save(tmp_path)
+    second.save(tmp_path / "again")
+    for path in tmp_path.glob("*.*"):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
     assert np.array_equal(LEARNERS[kind].load(tmp_path).predict_proba(X), expected)
     assert not list(tmp_path.glob("**/*.pkl"))
 

@@ -57,7 +57,7 @@ def reliability_table(probability: ArrayLike, outcome: ArrayLike, n_bins: int = 
     mean_y = np.bincount(where, y, n_bins)
     return tuple(
         ReliabilityBin(b, int(count[b]), float(mean_p[b] / count[b]), float(mean_y[b] / count[b]))
-        for b in np.flatnonzero(count)
+        for b in np.flatnonzero(count).tolist()
     )
 
 

@@ -41,6 +41,9 @@ class CatBoostModel(BoosterModel):
             eval_set=None if watched is None else catboost.Pool(*watched, thread_count=self.thread_count),
             use_best_model=bool(early_stopping_rounds),
         )
+        facts = booster.get_metadata()
+        for name in ("train_finish_time", "model_guid"):    # equal trees shall give equal files
+            facts[name] = ""
         self._booster = booster
         self.best_iteration_ = int(booster.tree_count_)
 

@@ -24,16 +24,18 @@ def store_model(home: Path, artifact: ModelArtifact) -> Path:
     return directory
 
 
-def latest_model(home: Path, name: str = "ml_momentum") -> Path | None:
+def latest_model(home: Path, name: str = "ml_momentum", timeframe: str | None = None) -> Path | None:
     """The directory of the current model of a name; None when there is none.
 
-    A pointer to a directory that is gone falls back to the most recently created model that is whole.
+    Where the pointed model is gone, or is not of the wanted ``timeframe`` (such as ``15Min``), the most
+    recently created one that fits takes its place.
     """
+    stored = {f"{m['name']}-{m['version']}": m for m in list_models(home, name)}
+    fitting = [d for d, m in stored.items() if timeframe in (None, m["data"].get("timeframe"))]
     pointed = _pointer(home, name).get("current")
-    if pointed and _is_model(models_dir(home) / pointed, name):
-        return models_dir(home) / pointed
-    found = list_models(home, name)
-    return models_dir(home) / f"{name}-{found[0]['version']}" if found else None
+    if not fitting:
+        return None
+    return models_dir(home) / (pointed if pointed in fitting else fitting[0])
 
 
 def list_models(home: Path, name: str | None = None) -> list[dict[str, Any]]:

@@ -1,0 +1,244 @@
+"""Training: bars → features → labels → purged folds → calibration → final ensemble → artefact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from trader.core.clock import iso
+from trader.core.panel import BarPanel, FloatArray
+from trader.features.feature_set import FeatureSet, default_features
+from trader.mlops.drift import DriftReference
+from trader.models.artifact import FORMAT, ModelArtifact, content_version, library_versions
+from trader.models.calibration import ProbabilityCalibrationManager
+from trader.models.ensemble import EnsembleModel
+from trader.models.registry import store_model
+from trader.models.validation import PurgedKFold, purged_holdout
+from trader.pipeline.training_report import score_predictions
+from trader.pipeline.training_samples import Samples, build_samples, panel_hash
+from trader.pipeline.training_settings import LabelSettings, TrainingSettings
+from trader.utils.errors import UserError
+
+_MIN_SAMPLES = 300
+
+
+@dataclass(frozen=True, slots=True)
+class TrainProgress:
+    """The stage that begins after ``done`` of ``total`` units of about equal cost; ``done`` at the end."""
+
+    stage: str
+    done: int
+    total: int
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """Out-of-fold predictions in time order, and the trees that early stopping found worth growing."""
+
+    samples: Samples
+    probability: FloatArray     # (n, 3)
+    prior: FloatArray           # (n, 3): class shares of each fold's training labels
+    iterations: dict[str, int]
+
+
+def train_model(
+    panel: BarPanel, settings: TrainingSettings, home: Path,
+    progress: Callable[[TrainProgress], None] | None = None, seed: int | None = None, *,
+    features: FeatureSet | None = None, per_symbol: Mapping[str, LabelSettings] | None = None,
+    created_ns: int | None = None,
+) -> Path:
+    """Train, judge, calibrate and store a model; the stored model becomes the current one of its name.
+
+    Parameters
+    ----------
+    panel : the bars to learn from, none later than the model may know
+    settings : see ``config/training.yaml``
+    home : the model goes to ``<home>/models/<name>-<version>``; equal bars, settings, seed and code give an
+        equal version
+    progress : called at every step
+    seed : instead of ``settings.seed``
+    features : unfitted features instead of the shipped set
+    per_symbol : label parameters of symbols that differ from ``settings.labels``
+    created_ns : time written as the moment of creation, now when None
+
+    Returns
+    -------
+    Path of the model's directory.
+
+    Raises
+    ------
+    UserError
+        too few bars, or labels of one class only
+    """
+    seed = settings.seed if seed is None else seed
+    steps = _Steps(settings, progress)
+
+    fitted = (features or default_features(panel.timeframe)).fit(panel)
+    matrix = fitted.transform(panel)
+    steps.next()
+
+    samples = build_samples(panel, matrix, settings, fitted.warmup, per_symbol)
+    _require_enough(samples, panel)
+    steps.next()
+
+    folds = cross_validate(samples, settings, seed, steps.next)
+    calibrator = ProbabilityCalibrationManager(methods=settings.calibration.methods)
+    calibrator.fit(folds.probability, folds.samples.y)
+    steps.next()
+
+    final = _ensemble(settings, seed).refitted(folds.iterations)
+    names = list(fitted.names)
+    final.feature_names_in_, final.n_features_in_ = tuple(names), len(names)
+    for member in final.members.values():
+        member.fit(samples.X, samples.y, sample_weight=samples.weight)
+        member.feature_names_in_ = tuple(names)
+        steps.next()
+
+    manifest = _manifest(panel, settings, seed, fitted, matrix, folds, calibrator, final, per_symbol, created_ns)
+    directory = store_model(home, ModelArtifact(manifest, final, calibrator))
+    steps.next()
+    return directory
+
+
+def cross_validate(
+    samples: Samples, settings: TrainingSettings, seed: int, after_fold: Callable[[], None] = lambda: None
+) -> Folds:
+    """Predict every sample by an ensemble that saw neither it nor any label that overlaps it."""
+    splits = PurgedKFold(samples.t0, samples.t1, settings.validation.n_splits, settings.validation.embargo_bars)
+    probability, prior = np.full((len(samples), 3), np.nan), np.full((len(samples), 3), np.nan)
+    grown: dict[str, list[int]] = {}
+    for train, test in splits.split():
+        known = samples.rows(train)
+        if len(train) < _MIN_SAMPLES // 2 or len(np.unique(known.y)) < 2:
+            raise UserError(
+                f"a fold has {len(train)} training labels of {len(np.unique(known.y))} classes left after purging; "
+                "give more history, or lower validation.n_splits or validation.embargo_bars"
+            )
+        model = _fit_fold(known, settings, seed)
+        for name, member in model.members.items():
+            grown.setdefault(name, []).append(member.best_iteration_ or 1)
+        probability[test] = model.predict_proba(samples.X[test])
+        prior[test] = np.bincount(known.y, known.weight, 3) / known.weight.sum()
+        after_fold()
+    least = settings.model.min_iterations
+    return Folds(samples, probability, prior, {n: max(least, round(float(np.mean(g)))) for n, g in grown.items()})
+
+
+def _fit_fold(known: Samples, settings: TrainingSettings, seed: int) -> EnsembleModel:
+    """An ensemble that stops growing by the last purged stretch of its own training labels."""
+    early, late = purged_holdout(known.t0, known.t1, settings.validation.holdout_share)
+    model = _ensemble(settings, seed)
+    if len(np.unique(known.y[early])) < 2 or not np.isin(known.y[late], known.y[early]).any():
+        return model.fit(known.X, known.y, sample_weight=known.weight)
+    return model.fit(
+        known.X[early], known.y[early], validation_data=(known.X[late], known.y[late]),
+        early_stopping_rounds=settings.model.early_stopping_rounds, sample_weight=known.weight[early],
+    )
+
+
+def _ensemble(settings: TrainingSettings, seed: int) -> EnsembleModel:
+    model = settings.model
+    return EnsembleModel(
+        model.members, model.voting, random_state=seed, iterations=model.iterations,
+        learning_rate=model.learning_rate, depth=model.depth,
+    )
+
+
+def _require_enough(samples: Samples, panel: BarPanel) -> None:
+    if len(samples) < _MIN_SAMPLES:
+        raise UserError(
+            f"training needs at least {_MIN_SAMPLES} labelled samples; {len(panel)} {panel.timeframe} bars of "
+            f"{', '.join(panel.symbols)} give {len(samples)}: give more history or more symbols"
+        )
+    if len(np.unique(samples.y)) < 2:
+        raise UserError("all labels are of one class: set labels.profit_taking and labels.stop_loss nearer")
+
+
+def _manifest(
+    panel: BarPanel, settings: TrainingSettings, seed: int, fitted: FeatureSet, matrix: FloatArray, folds: Folds,
+    calibrator: ProbabilityCalibrationManager, final: EnsembleModel,
+    per_symbol: Mapping[str, LabelSettings] | None, created_ns: int | None,
+) -> dict[str, Any]:
+    samples, plain = folds.samples, settings.to_dict()
+    scores = score_predictions(
+        folds.probability, folds.prior, samples.y, samples.t0, samples.unique, panel.source
+    )
+    before, after = calibrator.get_uncalibrated_metrics(), calibrator.get_metrics()
+    scores |= {
+        "n_trials": 1, "folds": settings.validation.n_splits,
+        "calibration": {
+            "method": calibrator.method_, "log_loss_by_method": calibrator.scores_,
+            "before": before.to_dict(), "after": after.to_dict(),
+        },
+        "iterations": folds.iterations,
+        "importance": [[name, share] for name, share in final.feature_importance().items()],
+    }
+    labels = {**plain["labels"]}
+    if per_symbol:
+        labels["per_symbol"] = {name: msgspec.to_builtins(own) for name, own in per_symbol.items()}
+    data = {
+        "source": panel.source, "symbols": list(panel.symbols), "timeframe": panel.timeframe, "bars": len(panel),
+        "start": iso(int(panel.ts_ns[0])), "end": iso(int(panel.available_ns[-1])), "hash": panel_hash(panel),
+        "samples": len(samples),
+    }
+    libraries, fingerprint = library_versions(), fitted.fingerprint()
+    return {
+        "format": FORMAT, "name": settings.name, "seed": seed,
+        "version": content_version(data["hash"], plain, seed, fingerprint, labels, libraries),
+        "created": iso(time.time_ns() if created_ns is None else created_ns),
+        "trained_through_ns": int(panel.available_ns[-1]),
+        "data": data, "labels": labels, "settings": plain, "libraries": libraries, "scores": scores,
+        "features": {
+            "names": list(fitted.names), "fingerprint": fingerprint, "lookback": fitted.lookback,
+            "set": fitted.to_dict(),
+        },
+        "monitoring": {
+            "expected_accuracy": scores["accuracy_low"],
+            "expected_calibration_error": after.expected_calibration_error,
+            "max_age_days": settings.staleness.max_age_days,
+            "drift": _drift_reference(matrix, fitted, settings).to_dict(),
+        },
+        "files": {},
+    }
+
+
+def _drift_reference(matrix: FloatArray, fitted: FeatureSet, settings: TrainingSettings) -> DriftReference:
+    """The distribution of every live row that training could have seen: bars in time order, symbols side by side."""
+    rows = matrix[fitted.warmup:].reshape(-1, matrix.shape[2])
+    rows = rows[np.isfinite(rows).any(axis=1)]
+    return DriftReference.fit(fitted.names, rows, min(settings.staleness.drift_window_rows, max(50, len(rows) // 5)))
+
+
+class _Steps:
+    """Counts units of work and tells the time left by how long the ones before took."""
+
+    def __init__(self, settings: TrainingSettings, progress: Callable[[TrainProgress], None] | None) -> None:
+        members, folds = settings.model.members, settings.validation.n_splits
+        self._plan = [
+            ("features", 6), ("labels", 1),
+            *((f"fold {i + 1} of {folds}", 4 * len(members)) for i in range(folds)),
+            ("calibrate", 1), *((f"final {name}", 3) for name in members), ("save", 1),
+        ]
+        self._total = sum(cost for _, cost in self._plan)
+        self._at = self._done = 0
+        self._started = time.monotonic()
+        self._progress = progress or (lambda step: None)
+        self._say(None)
+
+    def next(self) -> None:
+        """The stage that ran is over, the next one begins."""
+        self._done += self._plan[self._at][1]
+        self._at += 1
+        left = (time.monotonic() - self._started) / self._done * (self._total - self._done)
+        self._say(round(left, 1))
+
+    def _say(self, eta_seconds: float | None) -> None:
+        stage = self._plan[self._at][0] if self._at < len(self._plan) else "done"
+        self._progress(TrainProgress(stage, self._done, self._total, eta_seconds))

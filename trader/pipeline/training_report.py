@@ -1,0 +1,109 @@
+"""What out-of-fold predictions say about a model, with intervals and without flattery."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trader.core.panel import SYNTHETIC_INTRADAY, FloatArray, IntArray
+from trader.mlops.outcomes import wilson_interval
+from trader.models.calibration_metrics import evaluate, log_losses
+from trader.models.labels import LOSS, NEUTRAL, PROFIT
+
+_BLOCKS = 30
+_T_CLAIM = 2.0
+
+
+def score_predictions(
+    probability: FloatArray, prior: FloatArray, y: IntArray, t0: IntArray, unique: FloatArray, source: str,
+) -> dict[str, Any]:
+    """Scores of out-of-fold probabilities against what class frequencies alone would say.
+
+    Parameters
+    ----------
+    probability, prior : shape ``(n, 3)``; ``prior`` holds the class shares of each fold's training labels
+    y, t0, unique : class, starting bar and uniqueness of each label, shape ``(n,)``, in time order
+    source : ``real`` or ``synthetic-intraday``
+
+    Returns
+    -------
+    JSON-able. Intervals are Wilson's over the *effective* number of outcomes, the sum of uniquenesses:
+    labels that overlap are not independent. ``t`` values come from means over 30 stretches of time.
+    """
+    hit = np.argmax(probability, axis=1) == y
+    accuracy, low, high, effective = _proportion(hit, unique)
+    metrics = evaluate(probability, y)
+    gain = log_losses(prior, y) - log_losses(probability, y)
+    confusion = np.zeros((3, 3), dtype=np.int64)
+    np.add.at(confusion, (y, np.argmax(probability, axis=1)), 1)
+    direction = _direction(probability, prior, y, t0, unique)
+    edge = direction["t"] > _T_CLAIM and direction["accuracy_low"] > direction["base_rate"]
+    return {
+        "n": len(y), "n_effective": effective,
+        "class_shares": (np.bincount(y, minlength=3) / len(y)).tolist(),
+        "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high,
+        "base_rate": float((np.argmax(prior, axis=1) == y).mean()),
+        "log_loss": metrics.log_loss, "log_loss_prior": float(log_losses(prior, y).mean()),
+        "log_loss_gain_t": _block_t(gain, t0),
+        "confusion": confusion.tolist(), "direction": direction,
+        "edge": bool(edge and source != SYNTHETIC_INTRADAY), "verdict": _verdict(direction, edge, source),
+    }
+
+
+def _direction(
+    probability: FloatArray, prior: FloatArray, y: IntArray, t0: IntArray, unique: FloatArray
+) -> dict[str, float]:
+    """Up or down, among the labels that touched a barrier: the only part that can be traded."""
+    touched = y != NEUTRAL
+    if touched.sum() < 2:
+        return {"n": int(touched.sum()), "accuracy": 0.0, "accuracy_low": 0.0, "accuracy_high": 1.0, "base_rate": 0.0,
+                "n_effective": 0.0, "log_loss_gain": 0.0, "t": 0.0}
+    up = (y[touched] == PROFIT).astype(np.int64)
+    said, expected = (_share_up(p[touched]) for p in (probability, prior))
+    accuracy, low, high, effective = _proportion((said > 0.5) == (up == 1), unique[touched])
+    gain = log_losses(expected, up) - log_losses(said, up)
+    return {
+        "n": len(up), "n_effective": effective, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high,
+        "base_rate": float(((expected > 0.5) == (up == 1)).mean()), "log_loss_gain": float(gain.mean()),
+        "t": _block_t(gain, t0[touched]),
+    }
+
+
+def _share_up(p: FloatArray) -> FloatArray:
+    both = np.maximum(p[:, LOSS] + p[:, PROFIT], 1e-12)
+    return np.clip(p[:, PROFIT] / both, 1e-12, 1 - 1e-12)
+
+
+def _proportion(hit: NDArray[np.bool_], unique: FloatArray) -> tuple[float, float, float, float]:
+    """Share of hits with its interval over the effective number of outcomes."""
+    effective = max(float(unique.sum()), 1.0)
+    n = max(1, round(effective))
+    share = float(hit.mean())
+    low, high = wilson_interval(round(share * n), n)
+    return share, low, high, effective
+
+
+def _block_t(values: FloatArray, t0: IntArray) -> float:
+    """t value of the mean over stretches of time, which sees through overlap and moves that symbols share."""
+    edges = np.linspace(t0.min(), t0.max() + 1, _BLOCKS + 1)
+    block = np.clip(np.searchsorted(edges, t0, side="right") - 1, 0, _BLOCKS - 1)
+    count = np.bincount(block, minlength=_BLOCKS)
+    means = np.bincount(block, values, _BLOCKS)[count > 0] / count[count > 0]
+    spread = means.std(ddof=1) if len(means) > 1 else 0.0
+    return float(means.mean() / (spread / math.sqrt(len(means)))) if spread > 0 else 0.0
+
+
+def _verdict(direction: dict[str, float], edge: bool, source: str) -> str:
+    said = (
+        f"direction right in {direction['accuracy']:.1%} [{direction['accuracy_low']:.1%}, "
+        f"{direction['accuracy_high']:.1%}] of {direction['n_effective']:,.0f} effective outcomes, "
+        f"base rate {direction['base_rate']:.1%}, log-loss gain t = {direction['t']:+.1f}"
+    )
+    if source == SYNTHETIC_INTRADAY:
+        return f"no edge can be claimed on {SYNTHETIC_INTRADAY} bars: {said}"
+    if not edge:
+        return f"no edge beyond chance: {said}"
+    return f"an edge on these labels, before costs: {said}"
