@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from trader.core.clock import MINUTE_NS, from_ns
+from trader.core.clock import DAY_NS, MINUTE_NS, from_ns
 
 IntArray = NDArray[np.int64]
 
@@ -45,10 +45,8 @@ def session_table() -> SessionTable:
     import exchange_calendars
 
     calendar = exchange_calendars.get_calendar("XNYS", start=FIRST_DAY.isoformat(), end=LAST_DAY.isoformat())
-    schedule = calendar.schedule
-    days = schedule.index.to_numpy("datetime64[D]").astype(np.int64)
-    opens = schedule["open"].dt.tz_convert(None).to_numpy("datetime64[ns]").astype(np.int64)
-    closes = schedule["close"].dt.tz_convert(None).to_numpy("datetime64[ns]").astype(np.int64)
+    days = calendar.sessions_nanos // DAY_NS
+    opens, closes = calendar.opens_nanos.copy(), calendar.closes_nanos.copy()
     for array in (days, opens, closes):
         array.setflags(write=False)
     rows = {int(day): row for row, day in enumerate(days)}

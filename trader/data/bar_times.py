@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 NEW_YORK = "America/New_York"
 _EPOCH_UNITS = ((1e11, "s"), (1e14, "ms"), (1e17, "us"), (float("inf"), "ns"))
-_OFFSET = re.compile(r"(Z|[+-]\d{2}:?\d{2})\s*$")
+_OFFSET = re.compile(r"(?:Z|[+-]\d{2}:?\d{2})\s*$")
 
 
 def bar_starts(table: Table, tz: str | None) -> tuple[IntArray, str]:
@@ -133,7 +134,9 @@ def _parsed(table: Table, values: pd.Series) -> pd.Series:
     aware = bool((offsets & has_time).all())
     moments = pd.to_datetime(text, errors="coerce", utc=aware, format="ISO8601")
     if moments.isna().any():
-        moments = pd.to_datetime(text, errors="coerce", utc=aware)      # 01/31/2024 09:30 and the like
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")     # pandas says that it is slow when it must guess each format
+            moments = pd.to_datetime(text, errors="coerce", utc=aware)      # 01/31/2024 09:30 and the like
     if moments.isna().any():
         position = int(moments.index[moments.isna()][0])
         raise UserError(
