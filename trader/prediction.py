@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trader.core import events as ev
 from trader.core.panel import BarPanel, FloatArray, Slice
@@ -92,3 +92,18 @@ def trained_before(artifact: ModelArtifact, first_ns: int) -> bool:
     return bool(artifact.trained_through_ns <= first_ns)
 
 
+
+
+def barriers_of(labels: dict[str, Any], symbols: tuple[str, ...]) -> dict[str, tuple[float, float, int]]:
+    """Profit taking, stop loss and holding bars of a model's labels, by symbol.
+
+    Empty where the labels are not scaled by volatility: the strategy's own multiples hold then.
+    """
+    if not labels.get("volatility_scaled"):
+        return {}
+    special = labels.get("per_symbol") or {}
+    own = {symbol: special.get(symbol, labels) for symbol in symbols}
+    return {
+        symbol: (float(v["profit_taking"]), float(v["stop_loss"]), int(v["max_holding_periods"]))
+        for symbol, v in own.items()
+    }

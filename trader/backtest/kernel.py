@@ -22,7 +22,7 @@ def play(engine: Engine, venue: Venue, on_slice: Callable[[int], None] | None = 
     while not venue.done and (not stop_after or played < stop_after):
         bar = venue.step()
         broker.hear()
-        if engine.halted and not engine.halt_running and day_of(bar.available_ns) != halted_on:
+        if engine.halted and not engine.halting.running and day_of(bar.available_ns) != halted_on:
             engine.resume("backtest", "a new session; live, a person would decide", bar.ts_ns)
         broker.carry_out(engine.on_slice(bar))
         while engine.halt_requests:

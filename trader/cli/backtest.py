@@ -153,7 +153,7 @@ def _decide(arguments: argparse.Namespace, loaded: Loaded, panel: BarPanel, star
     from trader.features.user_features import load_user_features
     from trader.mlops.monitoring import ModelMonitor
     from trader.models.registry import latest_model
-    from trader.prediction import BatchPredictor, HealthWatch, load_model, model_loaded, trained_before
+    from trader.prediction import BatchPredictor, HealthWatch, barriers_of, load_model, model_loaded, trained_before
 
     directory = latest_model(loaded.home, settings.model.name)
     if directory is None:
@@ -163,7 +163,7 @@ def _decide(arguments: argparse.Namespace, loaded: Loaded, panel: BarPanel, star
         fallback = settings.strategy.fallback
         return _Choice(make_strategy(fallback, {}), warnings=(
             f"no model is trained yet, so the rule-based strategy {fallback} was run; train one: alphatrade train",))
-    artifact, features = load_model(directory, load_user_features(settings.features.extra))
+    artifact, features = load_model(directory, load_user_features(settings.features.extra, loaded.home))
     start_ns = parse_range(start, None)[0]
     first = 0 if start_ns is None else int(np.searchsorted(panel.ts_ns, start_ns))
     warnings = []
@@ -172,6 +172,7 @@ def _decide(arguments: argparse.Namespace, loaded: Loaded, panel: BarPanel, star
 
         warnings.append(f"IN-SAMPLE: the model was trained on bars up to {iso(artifact.trained_through_ns)[:10]}, "
                         "so this result is no evidence of skill; backtest later bars")
+    strategy = make_strategy(name, params, barriers=barriers_of(artifact.labels, panel.symbols))
     predictor = BatchPredictor(artifact, features, panel, first)
     begin = int(panel.ts_ns[min(first, len(panel) - 1)])
     watch = HealthWatch(ModelMonitor(artifact.manifest, panel.symbols), predictor)

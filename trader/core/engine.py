@@ -15,13 +15,16 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from trader.core import events as ev
-from trader.core.book import Book, Order
-from trader.core.commands import Cancel, CancelAll, Command, Submit
+from trader.core.book import Book
+from trader.core.commands import Command
 from trader.core.days import day_of
+from trader.core.desk import Desk
+from trader.core.guardian import CLOSING_ROLES, Guardian
+from trader.core.halt import HaltProcedure
 from trader.core.history import History
 from trader.core.ids import ClientIds
-from trader.core.money import ZERO, decimal, to_tick
-from trader.core.orders import AT_BROKER, OrderState
+from trader.core.money import decimal, to_tick
+from trader.core.orders import OrderState
 from trader.core.panel import FloatArray, Slice
 from trader.core.signals import Signal
 
@@ -120,21 +123,17 @@ class Engine:
         self.halted = False
         self._apply = apply
         self._sink = sink
-        self._ids = ids
         self._validator = validator
         self._sizer = sizer
         sizer.strategy = strategy.name
         self._context = context
         self._ladder = ladder
         self._exits: dict[str, str] = {}                # symbol -> role of the exit that waits for cancels
-        self._halt_running = False
-        self._halt_attempts: dict[str, int] = {}
-        self._halt_cancelled = 0
-        self._halt_closed = 0
-        self._partial_since: dict[str, int] = {}
-        self._asked_cancel: dict[str, int] = {}
+        self._desk = Desk(book, history, ids, risk, self.record, lambda: self.now_ns)
+        self._guardian = Guardian(self._desk, self.settings.default_stop_pct, self.settings.partial_patience_slices)
+        self.halting = HaltProcedure(
+            self._desk, flatten=self.settings.flatten_on_halt, attempts=self.settings.halt_close_attempts)
         self._trades_seen = 0
-        self._last_health: ev.ModelHealth | None = None
         self.halt_requests: list[str] = []              # reasons for which the engine wants the latch set
 
     # --- recording ---------------------------------------------------------------------------------------
@@ -190,15 +189,15 @@ class Engine:
         if self.risk.halt_reason and not self.halted:
             self.halt_requests.append(self.risk.halt_reason)
             return commands
-        if self._halt_running:
-            return self._continue_halt(insist=True)
+        if self.halting.running:
+            return self.halting.go_on(insist=True)
         if not self.halted:
             none: list[Signal] = []
             for signal in self._guarded("strategy", lambda: self._signals(bar, valid, probabilities), none):
                 commands += self._act(signal)
-        commands += self._tend_entries()
-        if self.settings.protect and not self.halted:
-            commands += self._guard()
+        commands += self._guardian.cut_partial_entries()
+        if self.settings.protect and not (self.halted and self.settings.flatten_on_halt):
+            commands += self._guardian.protect(set(self._exits))
         return commands
 
     def _validate(self, bar: Slice, previous: FloatArray) -> Any:
@@ -262,121 +261,25 @@ class Engine:
             return []
         side = "buy" if signal.direction > 0 else "sell"
         take_profit, stop_loss = _bracket(signal)
-        return self._submit(ev.OrderIntent(
-            ts=self.now_ns, client_order_id=self._ids.next("entry"), symbol=symbol, side=side,
-            quantity=Decimal(shares), role="entry", strategy=self.strategy.name,
+        return self._desk.submit(
+            symbol=symbol, side=side, quantity=Decimal(shares), role="entry", strategy=self.strategy.name,
             time_in_force="gtc" if stop_loss is not None else "day", take_profit=take_profit, stop_loss=stop_loss,
             signal_price=signal.price, probability=signal.probability,
-            expected_alpha_bps=signal.expected_alpha_bps, reason=signal.reason,
-        ))
-
-    def _submit(self, intent: ev.OrderIntent) -> list[Command]:
-        """Record the intent, have it vetted, and turn what is left of it into a command."""
-        self.record(intent)
-        verdict = self.risk.vet(intent, self.book, self.history)
-        self.record(verdict)
-        if verdict.action == "veto":
-            return []
-        self.record(ev.OrderSubmitting(ts=self.now_ns, client_order_id=intent.client_order_id))
-        return [Submit(
-            client_order_id=intent.client_order_id, symbol=intent.symbol, side=intent.side, quantity=verdict.quantity,
-            order_type=intent.order_type, time_in_force=intent.time_in_force, limit_price=intent.limit_price,
-            stop_price=intent.stop_price, take_profit=intent.take_profit, stop_loss=intent.stop_loss,
-        )]
+            expected_alpha_bps=signal.expected_alpha_bps, reason=signal.reason)
 
     def _exit(self, symbol: str, role: str, reason: str) -> list[Command]:
         """Close a position. Its working exits hold the shares at the broker, so they are cancelled first."""
         if symbol in self._exits:
-            return self._cancel_orders(symbol, reason)
-        if any(order.role in ("exit", "flatten", "halt") for order in self.book.open_orders_of(symbol)):
+            return self._desk.cancel_symbol(symbol, reason)
+        if any(order.role in CLOSING_ROLES for order in self.book.open_orders_of(symbol)):
             return []
         self._exits[symbol] = role
-        cancels = self._cancel_orders(symbol, reason)
-        return cancels or self._finish_exit(symbol, reason)
+        return self._desk.cancel_symbol(symbol, reason) or self._finish_exit(symbol, reason)
 
     def _finish_exit(self, symbol: str, reason: str = "") -> list[Command]:
         if self.book.open_orders_of(symbol):
             return []
-        role = self._exits.pop(symbol)
-        held = self.book.quantity(symbol)
-        if held == 0:
-            return []
-        return self._submit(ev.OrderIntent(
-            ts=self.now_ns, client_order_id=self._ids.next(role), symbol=symbol,
-            side="sell" if held > 0 else "buy", quantity=abs(held), role=role, strategy=self.strategy.name,
-            signal_price=self.book.marks.get(symbol, 0.0), reason=reason,
-        ))
-
-    def _cancel_orders(self, symbol: str, reason: str) -> list[Command]:
-        """Ask to cancel a symbol's open orders; of a bracket's two legs one, which takes the other with it."""
-        groups: set[str] = set()
-        commands: list[Command] = []
-        for order in self.book.open_orders_of(symbol):
-            if order.parent and order.parent in groups:
-                continue
-            if order.parent:
-                groups.add(order.parent)
-            commands += self._cancel(order, reason)
-        return commands
-
-    def _cancel(self, order: Order, reason: str) -> list[Command]:
-        asked = self._asked_cancel.get(order.client_order_id, -1_000)
-        if order.state not in AT_BROKER or not order.broker_order_id or self.book.slices - asked < 2:
-            return []
-        self._asked_cancel[order.client_order_id] = self.book.slices
-        self.record(ev.OrderCancelRequested(ts=self.now_ns, client_order_id=order.client_order_id, reason=reason))
-        return [Cancel(client_order_id=order.client_order_id, broker_order_id=order.broker_order_id)]
-
-    def _tend_entries(self) -> list[Command]:
-        """An entry that stays partly filled is cut, so that its exits can cover what it got."""
-        commands: list[Command] = []
-        partial = {o.client_order_id: o for o in self.book.open_orders.values()
-                   if o.role == "entry" and o.filled_quantity > 0}
-        for key in [key for key in self._partial_since if key not in partial]:
-            del self._partial_since[key]
-        for key, order in partial.items():
-            since = self._partial_since.setdefault(key, self.book.slices)
-            if self.book.slices - since >= self.settings.partial_patience_slices:
-                commands += self._cancel(order, "partly filled for too long")
-        return commands
-
-    def _guard(self) -> list[Command]:
-        """Every position has a stop of its own size at the broker, or gets one."""
-        commands: list[Command] = []
-        for symbol, position in list(self.book.positions.items()):
-            opened = self.book.open_orders_of(symbol)
-            if symbol in self._exits or any(o.role in ("entry", "exit", "flatten", "halt") for o in opened):
-                continue
-            closing = "sell" if position.quantity > 0 else "buy"
-            stops = [o for o in opened if o.side == closing and o.stop_price is not None]
-            missing = abs(position.quantity) - sum((o.remaining for o in stops), ZERO)
-            if missing <= 0:
-                continue
-            holders = [o for o in opened if o.side == closing and o.stop_price is None]
-            if holders:
-                for order in holders:
-                    commands += self._cancel(order, "holds shares that need a stop")
-                continue
-            commands += self._submit(ev.OrderIntent(
-                ts=self.now_ns, client_order_id=self._ids.next("protect"), symbol=symbol, side=closing,
-                quantity=missing, role="protect", strategy=position.strategy, order_type="stop",
-                time_in_force="gtc", stop_price=self._stop_for(symbol), signal_price=self.book.marks.get(symbol, 0.0),
-                reason="position without a stop",
-            ))
-        return commands
-
-    def _stop_for(self, symbol: str) -> Decimal:
-        """The stop that the entry named while it still lies beyond the market, else the default distance."""
-        position = self.book.positions[symbol]
-        long = position.quantity > 0
-        mark = self.book.marks.get(symbol, float(position.average_price))
-        away = self.settings.default_stop_pct
-        fallback = to_tick(mark * (1 - away if long else 1 + away), toward="down" if long else "up")
-        for order in reversed(self.book.orders.values()):
-            if order.symbol == symbol and order.role == "entry" and order.stop_loss is not None:
-                beyond = float(order.stop_loss) < mark if long else float(order.stop_loss) > mark
-                return order.stop_loss if beyond else fallback
-        return fallback
+        return self._desk.close(symbol, self._exits.pop(symbol), reason, self.strategy.name)
 
     # --- answers from outside ----------------------------------------------------------------------------
 
@@ -406,9 +309,9 @@ class Engine:
             self._report(event.component, event.state == "up", event.detail or event.state)
         elif isinstance(event, ev.Reconciled):
             self.risk.system.reconciled = event.green
-        if self._halt_running:
-            return self._continue_halt()
         order = self.book.orders.get(getattr(event, "client_order_id", ""))
+        if self.halting.running:
+            return self.halting.go_on(order=order)
         if order is not None and order.symbol in self._exits and not order.is_open:
             return self._finish_exit(order.symbol)
         return []
@@ -443,64 +346,11 @@ class Engine:
     def halt(self, source: str, reason: str, ts: int) -> list[Command]:
         """Stop trading: cancel all, close all (policy), report. The caller has made the latch durable."""
         self.now_ns = max(self.now_ns, ts)
-        if self.halted and self._halt_running:
-            return []
         if not self.halted:
             self.record(ev.HaltLatched(ts=self.now_ns, source=source, reason=reason))
-        self.halted = True
-        self.risk.system.halted = True
-        self._halt_running = True
-        self._halt_attempts.clear()
+        self.latch()
         self._exits.clear()
-        self._halt_cancelled = len(self._to_cancel())
-        self._halt_closed = 0
-        self.record(ev.HaltProgress(ts=self.now_ns, step="cancelling", detail=f"{self._halt_cancelled} orders"))
-        return [*self._cancel_everything(), *self._continue_halt()]
-
-    def _to_cancel(self) -> list[Order]:
-        """What a halt cancels: everything when it flattens, else what would open or enlarge a position."""
-        return [o for o in self.book.open_orders.values()
-                if o.role != "halt" and (self.settings.flatten_on_halt or o.role in ("entry", "external"))]
-
-    def _cancel_everything(self) -> list[Command]:
-        if self.settings.flatten_on_halt:
-            return [CancelAll()]
-        return [command for order in self._to_cancel() for command in self._cancel(order, "halt")]
-
-    def _continue_halt(self, *, insist: bool = False) -> list[Command]:
-        if self._to_cancel():
-            return self._cancel_everything() if insist else []
-        commands: list[Command] = []
-        failures: list[str] = []
-        if self.settings.flatten_on_halt:
-            for symbol, position in list(self.book.positions.items()):
-                if self.book.open_orders_of(symbol):
-                    continue
-                attempts = self._halt_attempts.get(symbol, 0)
-                if attempts >= self.settings.halt_close_attempts:
-                    failures.append(f"{symbol}: {position.quantity} still held after {attempts} closing orders")
-                    continue
-                self._halt_attempts[symbol] = attempts + 1
-                if attempts == 0:
-                    self._halt_closed += 1
-                commands += self._submit(ev.OrderIntent(
-                    ts=self.now_ns, client_order_id=self._ids.next("halt"), symbol=symbol,
-                    side="sell" if position.quantity > 0 else "buy", quantity=abs(position.quantity), role="halt",
-                    strategy="halt", signal_price=self.book.marks.get(symbol, 0.0), reason="emergency halt",
-                ))
-        waiting = [o for o in self.book.open_orders.values() if o.role == "halt"]
-        if not commands and not waiting:
-            self._halt_running = False
-            self.record(ev.HaltFinished(
-                ts=self.now_ns, orders_cancelled=self._halt_cancelled, positions_closed=self._halt_closed,
-                failures=tuple(failures),
-            ))
-        return commands
-
-    @property
-    def halt_running(self) -> bool:
-        """Whether a halt still cancels or closes."""
-        return self._halt_running
+        return self.halting.begin()
 
     def latch(self) -> None:
         """Start with the latch already set by an earlier session; nothing is cancelled anew."""
@@ -511,7 +361,7 @@ class Engine:
         """Lift the latch."""
         self.record(ev.HaltLifted(ts=max(ts, self.now_ns), by=by, reason=reason))
         self.halted = False
-        self._halt_running = False
+        self.halting.running = False
         self.risk.system.halted = False
         self.risk.on_halt_lifted(self.book, self.now_ns)
 

@@ -227,6 +227,7 @@ class OrderAccepted(Event, frozen=True, kw_only=True):
     client_order_id: str
     broker_order_id: str
     working: bool = True
+    latency_ms: float | None = None             # submit to answer, by the machine's clock
 
 
 class OrderRejected(Event, frozen=True, kw_only=True):

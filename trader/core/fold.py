@@ -221,9 +221,9 @@ class Fold:
 
     def _accepted(self, event: ev.OrderAccepted) -> None:
         order = self._order(event.client_order_id)
-        if order is not None and order.accepted_ts == event.ts and order.submitted_ts:
+        if order is not None and event.latency_ms is not None:
             waits = self.latencies_ms.setdefault(order.symbol, [])
-            waits.append((order.accepted_ts - order.submitted_ts) / 1e6)
+            waits.append(event.latency_ms)
             del waits[:-200]
 
     def _rejected(self, event: ev.OrderRejected) -> None:

@@ -24,11 +24,14 @@ class TrainingOutcome:
     error: str = ""
 
 
-def command(home: Path, *, symbols: Sequence[str], timeframe: str, start: str, end: str, seed: int) -> list[str]:
+def command(
+    home: Path, *, symbols: Sequence[str], timeframe: str, start: str, end: str, seed: int, config: Path | None,
+) -> list[str]:
     """The batch command that trains on bars before ``end`` (exclusive)."""
+    chosen = [] if config is None else ["--config", str(config)]
     return [
         sys.executable, "-m", "trader.cli.main", "train", "--home", str(home), "--symbols", ",".join(symbols),
-        "--timeframe", timeframe, "--start", start, "--end", end, "--seed", str(seed), "--progress", "json",
+        "--timeframe", timeframe, "--start", start, "--end", end, "--seed", str(seed), "--progress", "json", *chosen,
     ]
 
 

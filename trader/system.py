@@ -1,0 +1,599 @@
+"""`AlphaTradeSystem`: builds one session from settings, runs it, stops it, halts it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import logging
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from trader.core import events as ev
+from trader.core.book import Book
+from trader.core.clock import Clock, SystemClock, VirtualClock
+from trader.core.engine import Engine
+from trader.core.fold import Fold
+from trader.core.history import History
+from trader.core.ids import ClientIds, new_run_id
+from trader.core.journal import Journal
+from trader.core.orders import OrderState
+from trader.core.panel import Slice
+from trader.frames import Frame
+from trader.framing import Framer, Surroundings
+from trader.options import SessionOptions
+from trader.session.broker_link import BrokerLink
+from trader.session.carrier import Carrier
+from trader.session.control import ControlServer
+from trader.session.learner import Learner, LoadedModel
+from trader.session.loops import FreeRun, LockStep
+from trader.session.market import MarketFeed
+from trader.session.plan import SIM, SessionPlan, make_plan
+from trader.session.previous import Carried, carry_over, last_run
+from trader.session.recorder import Recorder
+from trader.session.venue_control import VenueControl
+from trader.session.venue_thread import VenueThread, build_venue
+from trader.utils.errors import UserError
+from trader.utils.latch import HaltLatch, latch_of
+from trader.utils.paths import home_dir
+from trader.utils.run_dir import JOURNAL_FILE, create_run, write_facts
+from trader.utils.session_file import SessionInfo, SessionLock, own_process_start, running_sessions
+
+log = logging.getLogger("alphatrade.session")
+
+SIM_KEYS = ("sim", "sim")                   # the embedded exchange takes any pair
+HANDOVER_SLICE = 260                        # in lock-step a new model takes over at this slice, however long it took
+HALT_SECONDS = 60.0                         # a caller of emergency_halt waits so long for "flat"
+CONTROL_HALT_SECONDS = 3.0                  # a command line hears sooner; the halt goes on
+TRADE_STREAM_SECONDS = 15.0
+
+
+class AlphaTradeSystem:
+    """One session: ``initialize``, ``run``, ``shutdown``; ``emergency_halt`` at any time in between.
+
+    The console and ``--no-ui`` host it in a thread (`trader.host`); a script may use it directly. All coroutines
+    belong to one event loop; ``latch_now``, ``frame``, ``status`` and ``summary`` may be called from any thread.
+    """
+
+    def __init__(self, options: SessionOptions | None = None) -> None:
+        self.options = options or SessionOptions(home=home_dir())
+        self.loop_lag_ms: float | None = None
+        self.book = Book()
+        self.fold = Fold(self.book)
+        self._framer = Framer(self.fold)
+        self._stop = asyncio.Event()
+        self._stop_reason = ""
+        self._running = False
+        self._clock: Clock = SystemClock()
+        self._started_s = time.time()
+        self._run_id = ""
+        self._directory: Path | None = None
+        self._elsewhere: SessionInfo | None = None      # the session that trades this account in another process
+        self._around = Surroundings()
+        self._last_slice_s: float | None = None
+        self._closers: list[Callable[[], Any]] = []     # run in reverse, awaited where they are coroutines
+        self._learning: asyncio.Task[LoadedModel | None] | None = None
+        self._engine: Engine | None = None
+        self._recorder: Recorder | None = None
+        self._latch: HaltLatch | None = None
+        self._venue_control: VenueControl | None = None
+
+    # --- life --------------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Everything up to the first slice. UserError names what is wrong; nothing is left half-made."""
+        try:
+            await self._initialize()
+        except BaseException:
+            await self.shutdown()
+            raise
+
+    async def _initialize(self) -> None:
+        from trader.utils.logger import setup_logging
+
+        plan = self.plan = await asyncio.to_thread(make_plan, self.options)
+        settings = plan.loaded.settings
+        self._latch = latch_of(plan.home, plan.mode)
+        lock = SessionLock(plan.home, plan.mode)
+        try:
+            lock.acquire()
+        except UserError:
+            self._elsewhere = next((s for s in running_sessions(plan.home) if s.mode == plan.mode), None)
+            raise
+        self._closers.append(lock.release)
+        setup_logging(plan.home, settings.log, plan.loaded.secrets.values())
+        if plan.mode == SIM:
+            self._clock = VirtualClock(int(plan.panel.available_ns[plan.first - 1]) if plan.panel and plan.first else 0)
+        url, data_url = await self._open_venue(plan)
+        key, secret = SIM_KEYS if plan.mode == SIM else (
+            plan.loaded.secrets.api_key or "", plan.loaded.secrets.secret_key or "")
+        self.link = BrokerLink(key=key, secret=secret, base_url=url, data_url=data_url, clock=self._clock)
+        self._closers.append(self.link.stop)
+        account = await self.link.broker.connect()
+        self._run_id = new_run_id(plan.mode)
+        account_key = account.account_number if plan.persist else self._run_id
+        carried = self._carried(plan, account_key)
+        self._open_journal(plan, account_key)
+        market = self.market = MarketFeed(
+            plan, key=key, secret=secret, base_url=url, data_url=data_url, clock=self._clock,
+            on_wake=self._wake, on_event=self._take, grace_ms=settings.execution.grace_ms)
+        self._closers.append(market.stop)
+        history = await market.load_history(settings.sim.history_bars)
+        await self._build_engine(plan, history, account.cash, carried, account_key)
+        await self._connect(plan, carried)
+        await self._open_ports(plan, lock, account_key)
+
+    async def _open_venue(self, plan: SessionPlan) -> tuple[str, str | None]:
+        """The addresses of trading and market data; a simulated session starts its exchange first."""
+        if plan.mode != SIM:
+            return plan.loaded.secrets.trading_url(plan.mode), None
+        if plan.venue_url is not None:
+            if plan.venue_control is not None:
+                self._venue_control = VenueControl.at(plan.venue_control)
+                self._closers.append(self._venue_control.close)
+            elif plan.lock_step:
+                raise UserError("lock-step needs the venue's control port: give --venue-control HOST:PORT")
+            return plan.venue_url, plan.venue_url
+        venue = VenueThread(lambda: build_venue(plan))
+        await asyncio.to_thread(venue.start)
+        self._closers.append(lambda: asyncio.to_thread(venue.stop))
+        self._venue_control = VenueControl("127.0.0.1", venue.control_port)
+        self._closers.append(self._venue_control.close)
+        return venue.url, venue.url
+
+    def _carried(self, plan: SessionPlan, account_key: str) -> Carried | None:
+        previous = last_run(plan.home, plan.mode, account_key)
+        return carry_over(previous) if previous is not None else None
+
+    def _open_journal(self, plan: SessionPlan, account_key: str) -> None:
+        facts = {
+            "mode": plan.mode, "account": account_key, "symbols": list(plan.symbols), "timeframe": plan.timeframe,
+            "source": plan.source, "started_ns": time.time_ns(), "settings_hash": plan.loaded.settings_hash,
+            "pid": os.getpid(),
+        }
+        self._directory = create_run(plan.home, self._run_id, facts)
+        self._facts = {"run_id": self._run_id, **facts}
+        self._recorder = Recorder(Journal(self._directory / JOURNAL_FILE), self.fold)
+
+    async def _build_engine(self, plan: SessionPlan, history: History, cash: Decimal, carried: Carried | None,
+                            account_key: str) -> None:
+        from trader.strategy.registry import make_strategy
+        from trader.wiring import Parts, build_engine
+
+        assert self._recorder is not None
+        settings = plan.loaded.settings
+        self._wanted_strategy = make_strategy(settings.strategy.name, settings.strategy.params)
+        strategy = self._wanted_strategy
+        if strategy.needs_model:
+            strategy = make_strategy(settings.strategy.fallback)
+        self.book.mode_margin = settings.sim.margin if plan.mode == SIM else 2.0
+        parts = Parts(plan.symbols, plan.timeframe, strategy, plan.risk_params, settings.halt.flatten)
+        engine = self._engine = build_engine(
+            parts, book=self.book, apply=self.fold.apply, sink=self._recorder.sink, history=history,
+            ids=ClientIds(self._run_id))
+        engine.record(ev.SessionStarted(
+            ts=self._clock.now_ns(), run_id=self._run_id, mode=plan.mode, account=account_key, symbols=plan.symbols,
+            timeframe=plan.timeframe, source=plan.source, cash=carried.cash if carried else cash,
+            strategy=strategy.name, settings_hash=plan.loaded.settings_hash, limits=engine.risk.limits(),
+            previous_run_id=carried.run_id if carried else "", orders=carried.orders if carried else (),
+            positions=carried.positions if carried else (), peak_equity=carried.peak_equity if carried else 0.0,
+            day_start_equity=carried.day_start_equity if carried else 0.0, day=carried.day if carried else 0,
+        ))
+        if carried is not None and carried.mended:
+            engine.note("warning", "journal", carried.mended)
+        orders = self.link.attach(
+            lambda: self._carrier, self.book, still_wanted=self._still_wanted,
+            on_halt=lambda reason: self._halt_from_inside("rejection", reason),
+            reconcile_interval_s=settings.execution.reconcile_interval_s, started_ns=self._clock.now_ns())
+        self._carrier = Carrier(engine, self._recorder, orders, self._clock.now_ns)
+
+    async def _connect(self, plan: SessionPlan, carried: Carried | None) -> None:
+        """Streams up, books green, latch honoured."""
+        engine = self.engine
+        assert self._latch is not None
+        for order in list(self.book.open_orders.values()):
+            if order.state is OrderState.APPROVED:
+                engine.record(ev.OrderCanceled(
+                    ts=self._clock.now_ns(), client_order_id=order.client_order_id, reason="never left"))
+        await self.link.start(TRADE_STREAM_SECONDS)
+        await self.market.start(TRADE_STREAM_SECONDS)
+        self.link.recover(self.book)
+        green = await self.link.reconcile()
+        await self._carrier.settle()
+        if not green:
+            engine.note("error", "reconcile", "our books and the broker's still differ; no entries until they agree")
+        latched = self._latch.read()
+        if latched is not None:
+            engine.record(ev.HaltLatched(ts=self._clock.now_ns(), source=latched.source, reason=latched.reason))
+            engine.latch()
+            if carried is not None and (carried.halt_unfinished or self.book.positions):
+                self._carrier.start(engine.halt("start", "finishing the halt", self._clock.now_ns()))
+        self._recorder_commit()
+
+    async def _open_ports(self, plan: SessionPlan, lock: SessionLock, account_key: str) -> None:
+        from trader.core.health_check import HealthCheckRegistry, HealthCheckServer
+        from trader.core.state_manager import RedisStateManager
+
+        settings = plan.loaded.settings
+        token = secrets.token_urlsafe(24)
+        control = ControlServer(token, {
+            "status": self._on_status, "halt": self._on_halt, "resume": self._on_resume, "stop": self._on_stop,
+            "flatten": self._on_halt,
+        })
+        await control.start()
+        self._closers.append(control.stop)
+        assert self._directory is not None
+        lock.publish(SessionInfo(
+            mode=plan.mode, run_id=self._run_id, pid=os.getpid(), process_start=own_process_start(),
+            started_ns=time.time_ns(), journal=str(self._directory / JOURNAL_FILE), control_host=control.host,
+            control_port=control.port, token=token))
+        redis = plan.loaded.redis_address
+        self.state_manager = RedisStateManager(
+            *(redis or (None, None)), fallback_path=plan.home / "state" / "sessions.sqlite",
+            account=f"{plan.mode}:{account_key}", use_redis=redis is not None)
+        await self.state_manager.initialize()
+        self._closers.append(self.state_manager.end_session)
+        recovered = await self.state_manager.recover_state()
+        if recovered["previous_session"] is not None:
+            self.engine.note("info", "session", f"recovered from session {recovered['previous_session'].session_id}")
+        await self.state_manager.start_session(session_id=self._run_id)
+        if settings.health.enabled:
+            registry = HealthCheckRegistry()
+            registry.register("broker", self.link.broker.health_check)
+            registry.register("state", self.state_manager.health_check, critical=False)
+            health = HealthCheckServer(
+                registry, settings.health.port, metrics_port=settings.health.metrics_port, host=settings.health.host,
+                status=self.status, halt=self._http_halt, token=token)
+            await health.start()
+            self._closers.append(health.stop)
+            for warning in health.warnings:
+                self.engine.note("info", "health", warning)
+
+    async def run(self) -> None:
+        """Run until the market data end, the wanted slices are done, or somebody asks to stop."""
+        plan = self.plan
+        await self._start_learning()
+        background = [asyncio.create_task(self._commit_group()), asyncio.create_task(self._beat())]
+        if not plan.lock_step:
+            background.append(asyncio.create_task(self.link.reconciler.run(
+                lambda why: self.engine.report_component("broker", False, self._clock.now_ns(), why))))
+        self._running = True
+        try:
+            if plan.lock_step:
+                assert self._venue_control is not None
+                loop = LockStep(self._venue_control, self.link.stream, self.market, self._carrier, self._on_slice)
+                reason = await loop.run(self._stop, plan.stop_after)
+            else:
+                self._free_run = FreeRun(self.market, self._on_slice, self._every_second)
+                reason = await self._free_run.run(self._stop, plan.stop_after)
+        finally:
+            self._running = False
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+        await self._carrier.settle()
+        self.engine.record(ev.SessionEnded(ts=self._clock.now_ns(), reason=self._stop_reason or reason))
+
+    async def shutdown(self) -> None:
+        """Close everything that was opened, in reverse; the journal last. Safe to call twice."""
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+            self._learning = None
+        while self._closers:
+            closer = self._closers.pop()
+            if not self._closers:
+                self._close_journal()               # before the lock is released
+            try:
+                result = closer()
+                if inspect.isawaitable(result):
+                    await asyncio.wait_for(result, 10)
+            except Exception as error:              # one part that will not close must not keep the others open
+                log.warning("closing: %s: %s", type(error).__name__, error)
+
+    def _close_journal(self) -> None:
+        if self._recorder is None:
+            return
+        with contextlib.suppress(sqlite3.Error):
+            self._recorder.store_summary(self.summary())
+            self._recorder.journal.close()
+        if self._directory is not None:
+            with contextlib.suppress(UserError):
+                write_facts(self._directory, {**self._facts, "ended_ns": time.time_ns(), "summary": self.summary()})
+
+    def request_stop(self, reason: str) -> None:
+        """End the session in order, once, whatever arrives meanwhile."""
+        if not self._stop.is_set():
+            self._stop_reason = reason
+            self._stop.set()
+            self._wake()
+
+    # --- slices ------------------------------------------------------------------------------------------
+
+    async def _on_slice(self, bar: Slice) -> None:
+        if isinstance(self._clock, VirtualClock):
+            self._clock.advance_to(bar.available_ns)
+        await self._hand_over()
+        self._last_slice_s = time.monotonic()
+        engine = self.engine
+        engine.risk.system.data_age_s = max(0.0, (self._clock.now_ns() - bar.available_ns) / 1e9)
+        commands = engine.on_slice(bar)
+        while engine.halt_requests:
+            reason = engine.halt_requests.pop(0)
+            self.latch_now("breaker", reason)
+            commands += engine.halt("breaker", reason, engine.now_ns)
+        await self._carrier.carry_out(commands)
+        if self.plan.lock_step and self.book.slices % 64 == 0:
+            self._recorder_commit()
+
+    def _take(self, event: ev.AnyEvent) -> None:
+        if self._engine is not None:
+            self._carrier.take(event)
+
+    def _wake(self) -> None:
+        loop = getattr(self, "_free_run", None)
+        if loop is not None:
+            loop.wake.set()
+
+    async def _commit_group(self) -> None:
+        """What may wait is on the disk within the group-commit time."""
+        pause = self.plan.loaded.settings.journal.group_commit_ms / 1000
+        while True:
+            await asyncio.sleep(pause)
+            self._recorder_commit()
+
+    def _recorder_commit(self) -> None:
+        assert self._recorder is not None
+        try:
+            self._recorder.commit()
+        except sqlite3.Error as error:
+            self.engine.report_component("journal", False, self._clock.now_ns(), str(error))
+
+    async def _beat(self) -> None:
+        """Heartbeat and the summary for those who look from outside."""
+        assert self._recorder is not None
+        while True:
+            await asyncio.sleep(2.0)
+            with contextlib.suppress(sqlite3.Error):
+                self._recorder.store_summary(self.summary())
+            await self.state_manager.heartbeat(equity=self.book.equity, bars=self.book.slices)
+
+    async def _every_second(self) -> None:
+        """Readings that no event brings: the venue's pace and end, the market's hours."""
+        self._around.speed = "real time"
+        if self._venue_control is not None:
+            try:
+                state = await self._venue_control.state()
+            except (OSError, asyncio.IncompleteReadError, ConnectionError) as error:
+                self.engine.report_component("venue", False, self._clock.now_ns(), str(error))
+                return
+            self.engine.report_component("venue", True, self._clock.now_ns())
+            self._around.speed = "paused" if state["paused"] else f"×{state['speed']:g}"
+            self._around.market_open = bool(state["in_session"])
+            if state["done"] and not self.market.due():
+                self.request_stop("all bars played")
+        else:
+            await asyncio.to_thread(self._read_market_hours)
+
+    def _read_market_hours(self) -> None:
+        from trader.core import sessions
+
+        now = self._clock.now_ns()
+        self._around.market_open = sessions.is_open(now)
+        change = sessions.next_close if self._around.market_open else sessions.next_open
+        self._around.market_change_ns = change(now)
+
+    # --- the model ---------------------------------------------------------------------------------------
+
+    async def _start_learning(self) -> None:
+        """Take the stored model, or begin to train one; the rule-based strategy trades meanwhile."""
+        plan, settings = self.plan, self.plan.loaded.settings
+        if not self._wanted_strategy.needs_model:
+            return
+        before = self._clock.now_ns()
+        learner = Learner(
+            plan.home, settings.model.name, symbols=plan.symbols, timeframe=plan.timeframe,
+            extra=settings.features.extra, months=settings.model.training_months, seed=settings.sim.seed,
+            config=plan.loaded.training_path)
+        stored = await learner.stored(before)
+        if stored is not None:
+            self._use_model(stored, "the stored model fits")
+            return
+        if learner.refused:
+            self.engine.note("warning", "model", learner.refused)
+        if settings.model.train_on_start:
+            self._learning = asyncio.create_task(learner.train(before, self.engine.record, self._clock.now_ns))
+
+    async def _hand_over(self) -> None:
+        """Let a freshly trained model decide; in lock-step at a fixed slice, so that no run depends on speed."""
+        if self._learning is None:
+            return
+        if self.plan.lock_step:
+            if self.book.slices < HANDOVER_SLICE:
+                return
+        elif not self._learning.done():
+            return
+        try:
+            loaded = await self._learning
+        except Exception as error:
+            loaded = None
+            self.engine.note("error", "training", f"{type(error).__name__}: {error}")
+        self._learning = None
+        if loaded is not None:
+            self._use_model(loaded, "the model is trained")
+
+    def _use_model(self, loaded: LoadedModel, reason: str) -> None:
+        from trader.mlops.monitoring import ModelMonitor
+        from trader.prediction import HealthWatch, LivePredictor, model_loaded
+        from trader.strategy.registry import make_strategy
+
+        settings, engine = self.plan.loaded.settings, self.engine
+        predictor = LivePredictor(loaded.artifact, loaded.features, self.market.seen(engine.history))
+        engine.predictor = predictor
+        engine.monitor = HealthWatch(ModelMonitor(loaded.artifact.manifest, self.plan.symbols), predictor)
+        engine.record(model_loaded(loaded.artifact, self._clock.now_ns()))
+        strategy = make_strategy(
+            settings.strategy.name, settings.strategy.params, barriers=loaded.barriers(self.plan.symbols))
+        engine.use_strategy(strategy, reason, self._clock.now_ns())
+
+    # --- halt --------------------------------------------------------------------------------------------
+
+    def latch_now(self, source: str, reason: str) -> None:
+        """Set the latch, durable when this returns; new entries are refused from now on. From any thread."""
+        if self._engine is not None:
+            self._engine.risk.system.halted = True
+        if self._latch is not None:
+            try:
+                self._latch.set(source, reason, time.time_ns())
+            except UserError as error:
+                log.error("the halt latch will not survive a restart: %s", error)
+
+    def start_halt(self, source: str, reason: str) -> None:
+        """Cancel and close, beside whatever else is under way; the latch is set already. In the loop's thread."""
+        if self._engine is None:
+            return
+        self._carrier.start(self._engine.halt(source, reason, self._clock.now_ns()))
+
+    def _halt_from_inside(self, source: str, reason: str) -> None:
+        self.latch_now(source, reason)
+        self.start_halt(source, reason)
+
+    async def emergency_halt(
+        self, source: str = "command", reason: str = "emergency halt", *, wait_s: float = HALT_SECONDS,
+    ) -> dict[str, Any]:
+        """Cancel all orders, close all positions, latch trading off until a person resumes.
+
+        Returns
+        -------
+        dict
+            ``orders_cancelled``, ``positions_closed``, and ``failures`` with what could not be and why. Where the
+            market is closed or stands still, positions close when it opens: ``failures`` then says what is waiting.
+        """
+        self._halt_from_inside(source, reason)
+        if self._engine is None:
+            raise UserError("the session is not initialized; await system.initialize() first")
+        deadline = time.monotonic() + wait_s
+        await self._carrier.settle()
+        moves = self._running or not self.plan.lock_step        # a venue in lock-step stands still without `run`
+        while moves and self._engine.halting.running and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        halt = self.fold.halt
+        waiting = tuple(f"{symbol}: {position.quantity} waits for the market"
+                        for symbol, position in self.book.positions.items()) if self._engine.halting.running else ()
+        return {
+            "orders_cancelled": self._engine.halting.cancelled, "positions_closed": self._engine.halting.closed,
+            "failures": [*halt.failures, *waiting],
+        }
+
+    async def resume(self, by: str, reason: str) -> None:
+        """Lift the latch; UserError while the halt is still at work."""
+        assert self._latch is not None
+        if self._engine is None or not self._engine.halted:
+            self._latch.clear(by, reason)
+            return
+        if self._engine.halting.running:
+            raise UserError("the halt is still cancelling and closing; resume when it is flat")
+        self._latch.clear(by, reason)
+        self._engine.resume(by, reason, self._clock.now_ns())
+        self._recorder_commit()
+
+    def _still_wanted(self, client_order_id: str) -> bool:
+        """Whether an order that did not land may be sent again: not after a halt, and never from an earlier session."""
+        order = self.book.orders.get(client_order_id)
+        return bool(order and client_order_id.startswith(self._run_id) and not self.engine.halted)
+
+    # --- commands from outside ---------------------------------------------------------------------------
+
+    async def _on_status(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"status": self.status()}
+
+    async def _on_halt(self, request: dict[str, Any]) -> dict[str, Any]:
+        result = await self.emergency_halt(
+            str(request.get("source") or "command"), str(request.get("reason") or "halt by command"),
+            wait_s=CONTROL_HALT_SECONDS)
+        return {**result, "halted": True}
+
+    async def _on_resume(self, request: dict[str, Any]) -> dict[str, Any]:
+        await self.resume(str(request.get("by") or "command"), str(request.get("reason") or ""))
+        return {"halted": False}
+
+    async def _on_stop(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.request_stop(str(request.get("reason") or "stopped by command"))
+        return {"stopping": True}
+
+    async def _http_halt(self, reason: str) -> dict[str, Any]:
+        return await self.emergency_halt("http", reason)
+
+    def venue_command(self, name: str, **arguments: Any) -> None:
+        """``set_speed``, ``pause_venue`` or ``resume_venue``; ignored outside free-running simulations."""
+        control = self._venue_control
+        if control is None or self.plan.lock_step:
+            return
+        calls: dict[str, Callable[[], Any]] = {
+            "set_speed": lambda: control.set_speed(float(arguments["speed"])),
+            "pause_venue": control.pause, "resume_venue": control.resume,
+        }
+        task = asyncio.get_running_loop().create_task(calls[name]())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    # --- looking -----------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, once initialized."""
+        if self._engine is None:
+            raise UserError("the session is not initialized yet")
+        return self._engine
+
+    def frame(self) -> Frame:
+        """The present picture; call in the loop's thread."""
+        around = self._around
+        live = isinstance(self._clock, SystemClock)
+        around.now_ns = self._clock.now_ns() if live or self.fold.session is None else None
+        around.loop_lag_ms = self.loop_lag_ms
+        around.data_age_s = None if self._last_slice_s is None else time.monotonic() - self._last_slice_s
+        return self._framer.frame(around)
+
+    def status(self) -> dict[str, Any]:
+        """Figures for health, metrics and ``alphatrade status``."""
+        book = self.book
+        age = None if self._last_slice_s is None else round(time.monotonic() - self._last_slice_s, 3)
+        return {
+            **self.summary(), "drawdown": round(max(0.0, 1 - book.equity / book.peak_equity), 6)
+            if book.peak_equity else 0.0, "open_orders": len(book.open_orders),
+            "gross_exposure": round(book.gross, 2), "data_age_s": age, "loop_lag_ms": self.loop_lag_ms,
+            "halted": self.fold.halt.latched, "degradation": self.fold.degradation.level
+            if self.fold.degradation else "NORMAL", "strategy": self.fold.strategy,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What happened, in one flat object."""
+        counts, book = self.fold.counts, self.book
+        return {
+            "run_id": self._run_id, "mode": self.plan.mode if hasattr(self, "plan") else self.options.mode,
+            "source": self.fold.session.source if self.fold.session else None, "bars": book.slices,
+            "orders": counts["orders"], "fills": counts["fills"], "vetoes": counts["vetoes"],
+            "halts": counts["halts"], "equity": round(book.equity, 2), "cash": str(book.cash),
+            "positions": {symbol: str(p.quantity) for symbol, p in sorted(book.positions.items())},
+            "trades": len(book.closed_trades), "errors": counts["errors"], "anomalies": counts["anomalies"],
+            "ended": self.fold.ended, "journal": str(self._directory / JOURNAL_FILE) if self._directory else None,
+        }
+
+    def commit_now(self) -> None:
+        """Put on the disk what is not there yet; for a process that is about to leave at once."""
+        if self._recorder is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._recorder.commit()
+
+    def log_crash(self, error: BaseException) -> None:
+        """Keep the traceback of what ended the engine."""
+        log.critical("the engine failed: %s", json.dumps(str(error)), exc_info=error)
+
+
