@@ -13,7 +13,8 @@ from trader.risk.pipeline import ENTRY_RULES, EXIT_RULES
 
 WIDE = {
     "max_position_pct": 1.0, "max_symbol_exposure": 10.0, "max_sector_exposure": 10.0, "max_gross_exposure": 10.0,
-    "max_net_exposure": 10.0, "max_leverage": 10.0, "max_order_value": 1e9, "max_participation": 1.0, "max_impact_bps": 1e6,
+    "max_net_exposure": 10.0, "max_leverage": 10.0, "max_order_value": 1e9, "max_participation": 1.0,
+    "max_impact_bps": 1e6,
     "var_limit_pct": 1.0,
 }
 

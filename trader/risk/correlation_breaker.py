@@ -226,12 +226,14 @@ def correlation_matrix(returns: FloatArray) -> tuple[NDArray[np.float64] | None,
     """Correlations of the columns that are complete and move, and the number of observations."""
     if returns.ndim != 2:
         raise ValueError(f"returns have shape {returns.shape}; expected (n_observations, n_symbols)")
-    rows = ~np.isnan(returns).all(axis=1)
-    returns = returns[rows]
+    finite = np.isfinite(returns)
+    if not finite.all():
+        rows = finite.any(axis=1)
+        returns, finite = returns[rows], finite[rows]
     if len(returns) < MIN_OBSERVATIONS:
         return None, len(returns)
-    usable = np.isfinite(returns).all(axis=0)
-    usable &= np.ptp(np.where(np.isfinite(returns), returns, 0.0), axis=0) > 0.0
+    usable = np.asarray(finite.all(axis=0))
+    usable[usable] = np.ptp(returns[:, usable], axis=0) > 0.0
     if usable.sum() < 2:
         return None, len(returns)
     centred = returns[:, usable] - returns[:, usable].mean(axis=0)

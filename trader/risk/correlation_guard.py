@@ -57,8 +57,7 @@ class CorrelationGuard(Breaker):
         self._baseline_age += params.correlation_every_bars
         if self.circuit.baseline_mean != self.circuit.baseline_mean or self._baseline_age >= window:
             self._renew(history, window)
-        self.circuit.check(_returns(history.close(window + 1)))
-        alert = self.circuit.alert()
+        _, alert = self.circuit.check(_returns(history.close(window + 1)))
         self.value = max(0.0, alert.rise) if alert.rise == alert.rise else 0.0
         return self._move(ts, ORDER.index(alert.state), alert.message)
 
