@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trader.utils.logger import Logging, Redactor, setup_logging
+from trader.utils.logger import Logging, LogPolicy, Redactor, setup_logging
 
 SECRET = 'sEcr"et/äVALUE+42'
 
@@ -50,7 +50,7 @@ def test_the_level_can_be_changed_as_the_guide_shows(logs: Path) -> None:
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_secrets_never_reach_a_file(home: Path, log_format: str) -> None:
-    handle = setup_logging(home, secrets=[SECRET], log_format=log_format)
+    handle = setup_logging(home, LogPolicy(format=log_format), [SECRET])
     try:
         logger = logging.getLogger("alphatrade.execution.broker")
         logger.info("headers %s", {"APCA-API-KEY-ID": "PKABCDEFGHIJKLMNOPQR", "APCA-API-SECRET-KEY": "zyx987/+secret"})
@@ -73,7 +73,7 @@ def test_ordinary_words_stay() -> None:
 
 
 def test_json_lines(home: Path) -> None:
-    handle = setup_logging(home, log_format="json")
+    handle = setup_logging(home, LogPolicy(format="json"))
     log("alphatrade.risk.x", "zwei\nZeilen ä")
     handle.close()
     (line,) = read(home / "logs")["risk.log"].splitlines()
@@ -83,7 +83,7 @@ def test_json_lines(home: Path) -> None:
 
 
 def test_files_rotate_and_old_ones_go(home: Path) -> None:
-    handle = setup_logging(home, max_bytes=500, backups=2)
+    handle = setup_logging(home, LogPolicy(max_bytes=500, backups=2))
     for number in range(40):
         log("alphatrade.core", f"line {number} " + "x" * 60)
     handle.close()
@@ -109,7 +109,16 @@ def test_a_home_that_cannot_be_written_is_said_once_and_the_log_goes_on(
 
 def test_closing_takes_everything_off(home: Path) -> None:
     before = logging.getLogger("alphatrade").level
-    handle = setup_logging(home, stderr=True, level="ERROR")
+    handle = setup_logging(home, LogPolicy(level="ERROR"), stderr=True)
     handle.close()
     assert logging.getLogger("alphatrade").handlers == []
     assert logging.getLogger("alphatrade").level == before
+
+
+def test_a_second_set_up_takes_over(tmp_path: Path) -> None:
+    setup_logging(tmp_path / "one")
+    handle = setup_logging(tmp_path / "two")
+    log("alphatrade.core", "once")
+    handle.close()
+    assert not (tmp_path / "one").exists()
+    assert read(tmp_path / "two" / "logs")["trading.log"].count("once") == 1

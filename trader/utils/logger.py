@@ -11,9 +11,11 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Protocol
 
 ROOT = "alphatrade"
 FILES = {                       # logger: the file that its lines go to
@@ -30,6 +32,9 @@ _NAMED_SECRET = re.compile(
       ["']? \s* [:=] \s* ["']? (?: bearer \s+ | basic \s+ )? )
     [^\s"',;}\])]+ """)
 _ALPACA_KEY = re.compile(r"\b[PAC]K[A-Z0-9]{16,26}\b")
+
+
+_active: Logging | None = None
 
 
 class Redactor:
@@ -128,27 +133,53 @@ class Logging:
         self._handlers = {}
 
 
+@dataclass(frozen=True, slots=True)
+class LogPolicy:
+    """What `setup_logging` needs to know; the ``log`` block of the settings has the same fields."""
+
+    level: str = "INFO"                     # logging.getLogger("alphatrade").setLevel changes it later
+    format: str = "text"                    # text | json (one object a line)
+    max_bytes: int = 10_000_000
+    backups: int = 5
+
+
+class Policy(Protocol):
+    """Anything with the fields of `LogPolicy`."""
+
+    @property
+    def level(self) -> str: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def max_bytes(self) -> int: ...
+    @property
+    def backups(self) -> int: ...
+
+
 def setup_logging(
-    home: Path, *, level: str = "INFO", log_format: str = "text", max_bytes: int = 10_000_000, backups: int = 5,
-    secrets: Iterable[str] = (), stderr: bool = False,
+    home: Path, policy: Policy | None = None, secrets: Iterable[str] = (), *, stderr: bool = False,
 ) -> Logging:
-    """Send the ``alphatrade`` loggers to ``home/logs``.
+    """Send the ``alphatrade`` loggers to ``home/logs``; a second call in one process takes over from the first.
 
     Parameters
     ----------
-    level : str
-        What the loggers let through; ``logging.getLogger("alphatrade").setLevel`` changes it later.
-    log_format : str
-        ``text`` or ``json`` (one object a line).
+    policy : Policy, optional
+        Level, format and rotation.
     secrets : iterable of str
         Values that must never appear; well-known names of secrets are blotted out in any case.
     stderr : bool
         Warnings and worse on stderr as well, for headless sessions.
     """
-    formatter = (JsonFormatter if log_format == "json" else TextFormatter)(Redactor(secrets))
+    global _active
+    if _active is not None:
+        _active.close()
+    policy = policy if policy is not None else LogPolicy()
+    formatter = (JsonFormatter if policy.format == "json" else TextFormatter)(Redactor(secrets))
     complaint = Complaint()
     handlers: dict[str, list[logging.Handler]] = {
-        name: [LazyFile(home / "logs" / file, max_bytes, backups, complaint)] for name, file in FILES.items()}
+        name: [LazyFile(home / "logs" / file, policy.max_bytes, policy.backups, complaint)]
+        for name, file in FILES.items()
+    }
     complaint.main = handlers[ROOT][0]
     if stderr:
         screen = logging.StreamHandler()
@@ -156,12 +187,13 @@ def setup_logging(
         handlers[ROOT].append(screen)
     root = logging.getLogger(ROOT)
     before = root.level
-    root.setLevel(level)
+    root.setLevel(policy.level)
     for name, group in handlers.items():
         for handler in group:
             handler.setFormatter(formatter)
             logging.getLogger(name).addHandler(handler)
-    return Logging(handlers, before)
+    _active = Logging(handlers, before)
+    return _active
 
 
 def _moment(record: logging.LogRecord) -> datetime:
