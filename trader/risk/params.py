@@ -38,7 +38,7 @@ class RiskParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     kelly_quantile: Probability = 0.25               # of the posterior win rate: the price of not knowing
     kelly_forgetting: Share = 0.99                   # weight of a trade after one more trade
     initial_position_pct: Share = 0.05               # before min_observations
-    probe_position_pct: NonNegative = 0.01           # when Kelly sees no edge: enough to notice its return
+    probe_position_pct: NonNegative = 0.02           # when Kelly sees no edge: enough to notice its return
     target_volatility: Amount = 0.10                 # of the portfolio, a year
 
     # --- layer 1, pre-trade ----------------------------------------------------------------------------

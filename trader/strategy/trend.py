@@ -29,14 +29,15 @@ class TrendParams(StrategyParams, frozen=True, kw_only=True, forbid_unknown_fiel
     max_bars: Length = 52                       # held no longer
     min_stop_pct: Annotated[float, msgspec.Meta(gt=0.0, lt=0.5)] = 0.003
     allow_short: bool = False
-    alpha_share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.10      # of the target's distance, as alpha
+    alpha_share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.06      # of strength × target, as alpha
 
 
 class Trend(BaseStrategy):
     """Enter on a Donchian breakout with the trend; leave by bracket, by the opposite channel or by age.
 
     The entry channel ends before the current bar. The strength grows with the distance of the breakout in
-    true ranges. The stated alpha is a modest share of the target: this rule claims no edge.
+    true ranges. The stated alpha is a small share of strength × target: the rule claims little, and a weak
+    breakout in a quiet market does not pay for its costs.
     """
 
     name: ClassVar[str] = "trend"
@@ -80,7 +81,7 @@ class Trend(BaseStrategy):
         strength = min(1.0, 0.5 + abs(price - edge) / atr)
         return Signal(
             symbol, direction, strength, price, take_profit_pct=target, stop_loss_pct=stop,
-            expected_alpha_bps=p.alpha_share * target * BPS,
+            expected_alpha_bps=p.alpha_share * strength * target * BPS,
             reason=f"close {price:.2f} beyond the {p.breakout}-bar range at {edge:.2f}",
         )
 
