@@ -11,6 +11,7 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.command import CommandPalette
 from textual.driver import Driver
+from textual.markup import escape
 from textual.screen import Screen
 
 from console.bindings import bindings
@@ -41,7 +42,7 @@ class AlphaTradeApp(App[str], inherit_bindings=False):
         self.clock = clock
         self.exports = exports or Path.cwd() / "results" / "exports"
         self.keys = remap(keys) if keys else KEYS
-        self.switch = HaltSwitch(feed)
+        self.switch = HaltSwitch(feed, clock)
         super().__init__(driver_class=driver_class)
         halt_keys = frozenset(index(self.keys)[HALT_ID].keys.split(","))
         self.driver_class = driver_with_halt(self.driver_class, self.switch, halt_keys)
@@ -147,12 +148,12 @@ class AlphaTradeApp(App[str], inherit_bindings=False):
         for key in shown.keys() if shown else ():
             if key.palette:
                 node = self if key.scope == "app" else shown
-                yield SystemCommand(f"{key.label}: {key.id.replace('_', ' ')}", f"{key.about}  [{display(key.keys)}]",
-                                    lambda action=key.action, node=node: self.run_worker(  # type: ignore[misc]
+                yield SystemCommand(f"{key.label}: {key.id.replace('_', ' ')}", escape(f"{key.about} ({display(key.keys)})"),
+                                    lambda action=key.action, node=node: self.run_worker(
                                         self.run_action(action, node)))
         for name in NAMES:
             yield SystemCommand(f"Theme: {name.removeprefix('alphatrade-')}", "Change the colours",
-                                lambda name=name: setattr(self, "theme", name))     # type: ignore[misc]
+                                lambda name=name: setattr(self, "theme", name))   
 
     def action_next_theme(self) -> None:
         self.theme = NAMES[(NAMES.index(self.theme) + 1) % len(NAMES)] if self.theme in NAMES else NAMES[0]

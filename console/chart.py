@@ -43,13 +43,16 @@ class _Canvas:
     def marker(self, symbol: str, tone: str) -> Any:
         return self.plotext.marker(symbol, self.pixel(tone))
 
-    def points(self, x: Sequence[float], y: Sequence[float], symbol: str, tone: str) -> None:
+    def points(self, x: Sequence[float], y: Sequence[float], symbol: str, tone: str, *, joined: bool = False) -> None:
         if x:
-            self.figure.draw(self.figure.signal(list(x), list(y), marker=self.marker(symbol, tone)))
+            signal = self.figure.signal(list(x), list(y), marker=self.marker(symbol, tone))
+            signal.lines(joined)
+            self.figure.draw(signal)
 
     def level(self, value: float, tone: str, label: str) -> None:
         self.figure.line(value, orientation="h", pixel=self.pixel(tone), style="dotted")
-        self.figure.draw(self.figure.text(0, value, self.plotext.colorize(label, self.pixel(tone))))
+        if label:
+            self.figure.draw(self.figure.text(0, value, self.plotext.colorize(label, self.pixel(tone))))
 
     def limits(self, low: float, high: float, digits: int) -> None:
         spread = (high - low) or max(abs(high), 1.0) * 0.01
@@ -100,14 +103,14 @@ def candles(series: CandleSeries, position: PositionRow | None, width: int, heig
 
 
 def line(ts_ns: Sequence[int], values: Sequence[float], width: int, height: int, colours: Colours, tone: str,
-         digits: int = 0, level: tuple[float, str] | None = None) -> Text:
-    """One braille line over time."""
+         digits: int = 0, level: float | None = None) -> Text:
+    """One braille line over time, and a dotted level to read it against."""
     canvas = _Canvas(width, height, colours)
-    reach = [*values, *([level[0]] if level else [])]
+    reach = [*values, *([] if level is None else [level])]
     canvas.limits(min(reach), max(reach), digits)
-    if level:
-        canvas.level(level[0], "muted", f"{level[1]} ")
-    canvas.points([float(i) for i in range(len(values))], values, "braille", tone)
+    if level is not None:
+        canvas.level(level, "muted", "")
+    canvas.points([float(i) for i in range(len(values))], values, "braille", tone, joined=True)
     canvas.times(ts_ns)
     return canvas.text()
 

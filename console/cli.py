@@ -64,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=PROGRAM, description="A trading session and its console.", epilog=EXAMPLES,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what to show")
-    what.add_argument("--mode", choices=("sim", "paper", "live"), help="the session's mode (default: settings, else sim)")
+    what.add_argument("--mode", choices=("sim", "paper", "live"),
+                      help="the session's mode (default: settings, else sim)")
     what.add_argument("--replay", metavar="RUN", help="play a run again: its id, its directory, a journal, or latest")
     what.add_argument("--attach", metavar="RUN", help="watch a session of another process; halt works, nothing else")
     what.add_argument("--no-ui", action="store_true", help="no screen: one line per event of note on stdout")
@@ -77,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     bars.add_argument("--timeframe", metavar="15Min", help="length of a bar")
     bars.add_argument("--start", metavar="DATE", help="first day of a simulated session")
     bars.add_argument("--end", metavar="DATE", help="last day of a simulated session")
-    bars.add_argument("--speed", metavar="X", help="sim: seconds per second (900, real, max); replay: bars a second (×0.25 … "
-                                                   "max)")
+    bars.add_argument("--speed", metavar="X", help="sim: seconds per second (900, real, max); "
+                                                   "replay: bars a second (0.25 … max)")
     bars.add_argument("--stop-after", type=int, metavar="N", help="end after N bar slices")
     bars.add_argument("--persist", action="store_true", help="keep the simulated account between sessions")
     bars.add_argument("--yes-live", action="store_true", help="no typed confirmation of live trading (headless)")
@@ -119,8 +120,8 @@ def _options(arguments: argparse.Namespace, home: Path) -> SessionOptions:
         raise UserError(f"--symbols {arguments.symbols!r}: expected names such as AAPL,MSFT")
     return SessionOptions(
         home=home, mode=arguments.mode, config=arguments.config, speed=arguments.speed, stop_after=arguments.stop_after,
-        log_format=arguments.log_format, persist=arguments.persist, symbols=symbols or None, timeframe=arguments.timeframe,
-        start=arguments.start, end=arguments.end, yes_live=arguments.yes_live)
+        log_format=arguments.log_format, persist=arguments.persist, symbols=symbols or None,
+        timeframe=arguments.timeframe, start=arguments.start, end=arguments.end, yes_live=arguments.yes_live)
 
 
 def _need_terminal() -> None:

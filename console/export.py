@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 
-def write(directory: Path, name: str, records: Iterable[Mapping[str, Any]], now: datetime | None = None) -> tuple[Path, Path]:
+def write(directory: Path, name: str, records: Iterable[Mapping[str, Any]],
+          now: datetime | None = None) -> tuple[Path, Path]:
     """Write ``name-<time>.csv`` and ``.json`` below ``directory``; nested values are JSON inside the CSV's cell."""
     directory.mkdir(parents=True, exist_ok=True)
     rows = [dict(record) for record in records]

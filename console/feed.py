@@ -1,4 +1,7 @@
-"""Where frames come from: a live host, a replay, a session looked at from outside. Latest wins; nothing blocks the screen."""
+"""Where frames come from: a live host, a replay, a session looked at from outside.
+
+Latest wins; nothing blocks the screen.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trader.frames import Frame
 from trader.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from trader.host import EngineHost
+    from trader.replay import Follower, Player
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0, 200.0, float("inf"))
 
@@ -45,7 +52,7 @@ class Feed(Protocol):
 class LiveFeed:
     """The host in this process; it was started before the screen and outlives it."""
 
-    def __init__(self, host: Any, *, simulated: bool = True) -> None:
+    def __init__(self, host: EngineHost, *, simulated: bool = True) -> None:
         self.host = host
         self.can = Abilities(live=True, resume=True, command=simulated)
         self.source = "live"
@@ -168,7 +175,7 @@ class _Threaded:
 class ReplayFeed(_Threaded):
     """A recorded run; the player folds in a thread of its own."""
 
-    def __init__(self, player: Any, *, threaded: bool = True, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, player: Player, *, threaded: bool = True, clock: Callable[[], float] = monotonic) -> None:
         super().__init__(threaded=threaded)
         self.player = player
         self.can = Abilities(time_line=True)
@@ -194,9 +201,13 @@ class ReplayFeed(_Threaded):
         if playback is not None and playback.playing:
             self._ask(self.player.pause)
         elif playback is not None and playback.at_end:
-            self._ask(lambda: (self.player.seek_fraction(0.0), self.player.play()))     # type: ignore[arg-type, return-value]
+            self._ask(self._play_again)
         else:
             self._ask(self.player.play)
+
+    def _play_again(self) -> None:
+        self.player.seek_fraction(0.0)
+        self.player.play()
 
     def step(self, slices: int) -> None:
         def run() -> None:
@@ -232,7 +243,7 @@ class ReplayFeed(_Threaded):
 class AttachFeed(_Threaded):
     """A session of another process, read from its journal; it can be halted, nothing else."""
 
-    def __init__(self, follower: Any, *, threaded: bool = True) -> None:
+    def __init__(self, follower: Follower, *, threaded: bool = True) -> None:
         super().__init__(threaded=threaded)
         self.follower = follower
         self.can = Abilities(live=True)

@@ -21,7 +21,8 @@ async def _draw(feed: Feed, size: tuple[int, int], theme: str | None, press: Seq
         return app.export_screenshot(title="AlphaTrade")
 
 
-def screenshot(feed: Feed, size: tuple[int, int] = (160, 48), theme: str | None = None, press: Sequence[str] = ()) -> str:
+def screenshot(feed: Feed, size: tuple[int, int] = (160, 48), theme: str | None = None,
+               press: Sequence[str] = ()) -> str:
     """The console over ``feed`` as SVG text, after the given keys."""
     return asyncio.run(_draw(feed, size, theme, press))
 

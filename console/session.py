@@ -52,8 +52,10 @@ def wait_until_flat(host: Any, within_s: float = FLAT_WITHIN_S, pause: Callable[
     deadline = time.monotonic() + within_s
     while host.alive and time.monotonic() < deadline:
         frame = host.frame()
-        if frame.halt.latched and frame.halt.step in ("flat", "done") or frame.halt.step == "failed":
-            return frame.halt.step != "failed"
+        if frame.halt.step == "failed":
+            return False
+        if frame.halt.latched and frame.halt.step in ("flat", "done"):
+            return True
         pause(0.1)
     return False
 

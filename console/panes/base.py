@@ -48,7 +48,8 @@ class Pane(LineTable):
 
     def rows(self, frame: Frame) -> Sequence[Any]:
         """The rows, in their natural order."""
-        return getattr(frame, self.NAME)
+        rows: Sequence[Any] = getattr(frame, self.NAME)
+        return rows
 
     def summary(self, frame: Frame) -> str:
         """A few words for the border beside the title."""

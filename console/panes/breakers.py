@@ -55,11 +55,12 @@ class BreakersPane(Pane):
         Column("multiplier", "Size", _multiplier, order=lambda b: b.row.multiplier),
         Column("value", "Value", lambda b: cell(_value(b.row), "strong"), order=lambda b: b.row.value),
         Column("limit", "Limit", lambda b: cell(_limit(b.row), "muted"), drop=3, order=lambda b: b.row.limit),
-        Column("bar", "", lambda b: meter(b.row.value / b.row.limit if b.row.limit else 0.0, 8, _tone(b.row)), left=True,
-               drop=4),
+        Column("bar", "", lambda b: meter(b.row.value / b.row.limit if b.row.limit else 0.0, 8, _tone(b.row)),
+               left=True, drop=7),
         Column("left", "Left", lambda b: cell("" if b.seconds_left is None else f.countdown(b.seconds_left), "warn"),
                drop=2, order=lambda b: b.seconds_left),
-        Column("action", "Action", lambda b: cell(b.row.action or b.row.detail, "muted"), left=True, drop=6, flex=True, at_least=16),
+        Column("action", "Action", lambda b: cell(b.row.action or b.row.detail, "muted"), left=True, drop=6,
+               flex=True, at_least=16),
     )
 
     @staticmethod

@@ -28,7 +28,8 @@ class LogPane(Pane):
         Column("time", "Time", lambda r: cell(f.clock_time(r.ts_ns), "muted"), left=True, order=lambda r: r.ts_ns),
         Column("level", "Level", lambda r: cell(*LEVELS.get(r.level, (r.level, "", ""))[:2]), left=True),
         Column("source", "Source", lambda r: cell(r.source, "muted"), left=True, drop=3, at_most=10),
-        Column("text", "Event", lambda r: cell(r.text, LEVELS.get(r.level, ("", "", ""))[2]), left=True, flex=True, at_least=44),
+        Column("text", "Event", lambda r: cell(r.text, LEVELS.get(r.level, ("", "", ""))[2]), left=True,
+               flex=True, at_least=58),
     )
 
     def __init__(self, **more: Any) -> None:
@@ -53,4 +54,5 @@ class LogPane(Pane):
     def facts(self, row: LogRow, frame: Frame) -> Facts:
         sign, tone, _ = LEVELS.get(row.level, (row.level, "", ""))
         return [("event", []), ("time", [(f.day_time(row.ts_ns), "")]), ("level", [(sign, tone)]),
-                ("source", [(row.source, "")]), ("number", [(f.number(row.seq, 0), "muted")]), ("text", [(row.text, "strong")])]
+                ("source", [(row.source, "")]), ("number", [(f.number(row.seq, 0), "muted")]),
+                ("text", [(row.text, "strong")])]

@@ -99,8 +99,7 @@ class ModelsPane(Pane):
         return rows
 
     def summary(self, frame: Frame) -> str:
-        worst = max((model.level for model in frame.models), key=lambda level: list(LEVELS).index(level) if level in LEVELS else -1,
-                    default="")
+        worst = next((level for level in reversed(LEVELS) if any(row.level == level for row in frame.models)), "")
         busy = frame.training is not None and frame.training.state == "running"
         return f"{worst}{'  training' if busy else ''}".strip()
 

@@ -89,7 +89,8 @@ class OrdersPane(Pane):
         before = row.created_ns
         for ts_ns, state, detail in row.history:
             waited = f"+{(ts_ns - before) / 1e6:,.1f} ms" if ts_ns >= before else ""
-            facts.append((f.day_time(ts_ns), [*_padded(state_cell(state), 12), (f"{waited:>14}  ", "muted"), (detail, "")]))
+            facts.append((f.day_time(ts_ns), [*_padded(state_cell(state), 12), (f"{waited:>14}  ", "muted"),
+                                              (detail, "")]))
             before = ts_ns
         facts.append(("Risk checks", []))
         for layer, rule, action, code, used, limit, unit in row.checks:

@@ -85,7 +85,8 @@ class PositionsPane(Pane):
                   for order in working]
         facts.append((f"Fills  {len(row.fills)}", []))
         facts += [(f.day_time(fill.ts_ns), [(f"{fill.side} {f.quantity(fill.quantity)} at {f.number(fill.price)}", ""),
-                   (f"  commission {f.number(fill.commission)}  slippage {f.number(fill.slippage_bps, 1)} bps", "muted")])
+                   (f"  commission {f.number(fill.commission)}", "muted"),
+                   (f"  slippage {f.number(fill.slippage_bps, 1)} bps", "muted")])
                   for fill in row.fills]
         return facts
 

@@ -62,7 +62,13 @@ class RiskPane(Pane):
         vetoes = sum(row.vetoes for row in frame.risk)
         tight = [row for row in frame.risk if row.state != "ok"]
         words = f"{vetoes} vetoes" if vetoes != 1 else "1 veto"
-        return words + (f"  ▲ {len(tight)} near or over" if tight else "")
+        words += f"  ▲ {len(tight)} near or over" if tight else ""
+        last = max((row for row in frame.risk if row.last_veto), key=lambda row: row.last_veto_ns or 0, default=None)
+        if last is not None:
+            said = f"  last {f.clock_time(last.last_veto_ns)} {last.last_veto}"
+            if len(self.TITLE) + len(words) + len(said) + 12 <= self.size.width:
+                words += said
+        return words
 
     def facts(self, row: RiskRow, frame: Frame) -> Facts:
         facts: Facts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from textual.content import Content
 from textual.widget import Widget
@@ -78,8 +79,7 @@ def market(frame: Frame) -> list[Part]:
         left = (status.market_change_ns - frame.now_ns) / 1e9
         change = f" {'closes' if status.market_open else 'opens'} in {f.span(left)}" if left >= 60 else (
             f" {'closes' if status.market_open else 'opens'} in {f.countdown(left)}" if left > 0 else "")
-    return [("market ", "muted"), ("open" if status.market_open else "closed", "good" if status.market_open else "warn"),
-            (change, "muted")]
+    return [("market ", "muted"), ("open", "good") if status.market_open else ("closed", "warn"), (change, "muted")]
 
 
 def status_lines(frame: Frame, moment: Moment, room: int) -> tuple[list[Part], list[Part]]:
@@ -103,9 +103,10 @@ def status_lines(frame: Frame, moment: Moment, room: int) -> tuple[list[Part], l
               (f" {degradation.component}" if degradation.component else "", "warn")]),
         (85, [] if status.data_age_s is None else [
             ("data ", "muted"), ("▲ " if stale_data else "", "warn"),
-            (f.span(status.data_age_s), "warn_strong" if stale_data else "")]),
+            (f"{f.span(status.data_age_s):<5}", "warn_strong" if stale_data else "")]),
         (70, [] if status.loop_lag_ms is None else [
-            ("lag ", "muted"), (f"{f.number(status.loop_lag_ms, 1)} ms", "warn" if status.loop_lag_ms > 100 else "")]),
+            ("lag ", "muted"),
+            (f"{f.number(status.loop_lag_ms, 1):>4} ms", "warn" if status.loop_lag_ms > 100 else "")]),
         (80, [("speed ", "muted"), (status.speed, "")] if status.speed and moment.source != "replay" else []),
         (65, [("bar ", "muted"), (f.number(status.bars, 0), ""), (f" {status.timeframe}", "muted")]),
         (60, [("strategy ", "muted"), (status.strategy, "")] if status.strategy else []),
@@ -125,51 +126,57 @@ def account_line(frame: Frame, room: int) -> list[Part]:
         word = " ■ LIMIT"
     elif share <= -warn:
         word = " ▲ WARNING"
+    gross, net = ((money / account.equity if account.equity else None)
+                  for money in (account.gross_exposure, account.net_exposure))
     win_rate = f" {account.wins / account.trades * 100:.0f}% won" if account.trades else ""
     return fit([
         (99, [("Equity ", "muted"), (f"${f.number(account.equity)}", "strong")]),
-        (100, [("Day ", "muted"), (f"{f.arrow(account.day_pnl)} {f.signed(account.day_pnl)}", f"{tone}_strong" if tone else
-                                   "strong"), (f" {f.signed_percent(share)}", tone),
+        (100, [("Day ", "muted"), (f"{f.arrow(account.day_pnl)} {f.signed(account.day_pnl)}",
+                                   f"{tone}_strong" if tone else "strong"), (f" {f.signed_percent(share)}", tone),
                (word, "alarm" if "LIMIT" in word else "warn_strong")]),
         (98, [(f"-{f.percent(limit, 1)} ", "muted"), *loss_gauge(share, warn, limit, gauge),
               *([(f" warn -{f.percent(warn, 1)}", "muted")] if room >= 130 else [])]),
         (80, [("DD ", "muted"), (f.percent(account.drawdown), "")]),
-        (75, [("gross ", "muted"), (f.percent(account.gross_exposure / account.equity if account.equity else None, 1), "")]),
+        (75, [("gross ", "muted"), (f.percent(gross, 1), "")]),
         (70, [("cash ", "muted"), (f"${f.number(account.cash, 0)}", "")]),
         (65, [("power ", "muted"), (f"${f.number(account.buying_power, 0)}", "")]),
         (60, [("open ", "muted"), (f.signed(account.unrealized_pnl), f.gain_tone(account.unrealized_pnl))]),
         (55, [("closed ", "muted"), (f.signed(account.realized_pnl), f.gain_tone(account.realized_pnl))]),
         (50, [("fees ", "muted"), (f.number(account.fees), "")]),
-        (45, [("net ", "muted"), (f.signed_percent(account.net_exposure / account.equity if account.equity else None, 1), "")]),
+        (45, [("net ", "muted"), (f.signed_percent(net, 1), "")]),
         (40, [("trades ", "muted"), (f.number(account.trades, 0), ""), (win_rate, "muted")]),
     ], room)
 
 
-def alarm(frame: Frame, moment: Moment, resume_key: str) -> tuple[str, list[Part]] | None:
+def alarm(frame: Frame, moment: Moment, resume_key: str, room: int) -> tuple[str, list[Part]] | None:
     """The banner: its tone and its words; None where nothing needs one. The worst comes first."""
     halt = frame.halt
+    said: list[tuple[int, str]] = []
+    tone = "alarm"
     if moment.error:
-        return "alarm", [(f"✗ THE ENGINE STOPPED: {moment.error}   the console stays; positions keep their stops at the "
-                          f"broker", "alarm")]
-    if halt.latched:
-        done = []
-        if halt.orders_cancelled is not None:
-            done.append(f"{halt.orders_cancelled} orders cancelled")
-        if halt.positions_closed is not None:
-            done.append(f"{halt.positions_closed} positions closed")
-        done += [f"⚠ {failure}" for failure in halt.failures]
-        words = [f"■ HALTED since {f.clock_time(halt.since_ns)}", f"by {halt.source}: {halt.reason}" if halt.source else "",
-                 halt.step, ", ".join(done)]
-        if moment.source == "live":
-            words.append(f"{resume_key} resumes")
-        return "alarm", [("   ".join(word for word in words if word), "alarm")]
-    if moment.halt_requested:
-        return "alarm", [("■ HALT REQUESTED   not confirmed by the engine yet", "alarm")]
-    if moment.stale_s is not None:
-        return "caution", [(f"▲ no news from the engine for {f.span(moment.stale_s)}: what you see is old", "caution")]
-    if frame.status.ended and moment.source != "replay":
-        return "caution", [(f"the session ended: {frame.status.ended}", "caution")]
-    return None
+        said = [(100, f"✗ THE ENGINE STOPPED: {moment.error}"),
+                (50, "the console stays; positions keep their stops at the broker")]
+    elif halt.latched:
+        said = [
+            (100, f"■ HALTED since {f.clock_time(halt.since_ns)}"),
+            (80, f"by {halt.source}: {halt.reason}" if halt.source else ""),
+            (85, halt.step),
+            (90, "" if halt.orders_cancelled is None else f"{halt.orders_cancelled} orders cancelled"),
+            (91, "" if halt.positions_closed is None else f"{halt.positions_closed} positions closed"),
+            *((95, f"⚠ {failure}") for failure in halt.failures),
+            (99, f"{resume_key} resumes" if moment.source == "live" else ""),
+        ]
+    elif moment.halt_requested:
+        said = [(100, "■ HALT REQUESTED"), (90, "not confirmed by the engine yet")]
+    elif moment.stale_s is not None:
+        tone = "caution"
+        said = [(100, f"▲ no news from the engine for {f.span(moment.stale_s)}"), (90, "what you see is old")]
+    elif frame.status.ended and moment.source != "replay":
+        tone = "caution"
+        said = [(100, f"the session ended: {frame.status.ended}")]
+    else:
+        return None
+    return tone, fit([(rank, [(words, tone)]) for rank, words in said if words], room, gap="   ", gap_tone=tone)
 
 
 class _Line(Widget):
@@ -177,7 +184,7 @@ class _Line(Widget):
 
     ALLOW_SELECT = False
 
-    def __init__(self, **more: str) -> None:
+    def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self._frame = Frame()
         self._moment = Moment()
@@ -219,11 +226,11 @@ class Banner(_Line):
     resume_key = "r"
 
     def make(self, room: int) -> list[list[Part]]:
-        said = alarm(self._frame, self._moment, self.resume_key)
+        said = alarm(self._frame, self._moment, self.resume_key, room)
         return [said[1]] if said else []
 
     def paint(self, frame: Frame, moment: Moment) -> None:
-        said = alarm(frame, moment, self.resume_key)
+        said = alarm(frame, moment, self.resume_key, 500)
         self.display = said is not None
         self.set_class(said is not None and said[0] == "alarm", "-alarm")
         super().paint(frame, moment)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual.content import Content
 from textual.widget import Widget
 
@@ -11,8 +13,8 @@ from trader.frames import PlaybackRow
 
 # the more serious one hides the lesser in the same cell
 MARKS: dict[str, tuple[str, str, int]] = {
-    "fill": ("·", "muted", 0), "veto": ("v", "warn", 1), "error": ("!", "bad_strong", 3), "breaker": ("▲", "warn_strong", 2),
-    "halt": ("■", "bad_strong", 4),
+    "fill": ("·", "muted", 0), "veto": ("v", "warn", 1), "error": ("!", "bad_strong", 3),
+    "breaker": ("▲", "warn_strong", 2), "halt": ("■", "bad_strong", 4),
 }
 
 
@@ -60,7 +62,7 @@ class TimeLine(Widget):
 
     ALLOW_SELECT = False
 
-    def __init__(self, **more: str) -> None:
+    def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self._playback: PlaybackRow | None = None
 

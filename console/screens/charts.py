@@ -18,7 +18,7 @@ from console.panes.status import AccountLine, Banner, StatusBar
 from console.screens.base import FrameScreen
 from console.widgets import figures as f
 from console.widgets.key_bar import KeyBar
-from trader.frames import CandleSeries, Frame
+from trader.frames import CandleSeries, Frame, PositionRow
 
 EVERY_S = 1.0
 TONES = ("good", "bad", "accent", "warn", "muted", "text")
@@ -77,24 +77,35 @@ class ChartsScreen(FrameScreen):
             return
         self._drawn = drawn
         colours = {tone: Color.parse(self.app.theme_variables[f"tone-{tone}"]).rgb for tone in TONES}
-        times = [ts for ts, _ in frame.equity]
-        values = [value for _, value in frame.equity]
-        if series is not None and len(series.ts_ns) > 1:
-            self._put("candles", f"{series.symbol}  [$tone-muted]{frame.status.timeframe} {frame.status.source}[/]",
-                      f"▲ bought  ▼ sold  times in {f.ZONE}",
-                      lambda w, h: chart.candles(series, position, w, h, colours))
-            known = [(ts, value) for ts, value in zip(series.ts_ns, series.probability, strict=False) if value is not None]
-        else:
+        self._draw_symbol(frame, series, position, colours)
+        self._draw_money(frame, colours)
+
+    def _draw_symbol(self, frame: Frame, series: CandleSeries | None, position: PositionRow | None,
+                     colours: chart.Colours) -> None:
+        if series is None or len(series.ts_ns) < 2:
             self._put("candles", "Candles", "", None)
-            known = []
-        self._put("probability", "P(profit)", f.percent(known[-1][1], 1) if known else "", None if len(known) < 2 else
-                  lambda w, h: chart.line([ts for ts, _ in known], [value for _, value in known], w, h, colours, "accent", 2,
-                                          (0.5, "even")))
-        enough = len(values) > 1
-        self._put("equity", "Equity $", f.number(values[-1]) if enough else "", None if not enough else
-                  lambda w, h: chart.line(times, values, w, h, colours, "good"))
+            self._put("probability", "P(profit)", "", None)
+            return
+        self._put("candles", f"{series.symbol}  [$tone-muted]{frame.status.timeframe} {frame.status.source}[/]",
+                  f"▲ bought  ▼ sold  times in {f.ZONE}", lambda w, h: chart.candles(series, position, w, h, colours))
+        known = [(ts, share) for ts, share in zip(series.ts_ns, series.probability, strict=False) if share is not None]
+        if len(known) < 2:
+            self._put("probability", "P(profit)", "", None)
+            return
+        times, shares = zip(*known, strict=True)
+        self._put("probability", "P(profit)", f.percent(shares[-1], 1),
+                  lambda w, h: chart.line(times, shares, w, h, colours, "accent", 2, 0.5))
+
+    def _draw_money(self, frame: Frame, colours: chart.Colours) -> None:
+        if len(frame.equity) < 2:
+            self._put("equity", "Equity $", "", None)
+            self._put("drawdown", "Drawdown %", "", None)
+            return
+        times, values = zip(*frame.equity, strict=True)
         below = chart.drawdowns(values)
-        self._put("drawdown", "Drawdown %", f"{f.number(min(below), 2)}% at worst" if enough else "", None if not enough else
+        self._put("equity", "Equity $", f.number(values[-1]),
+                  lambda w, h: chart.line(times, values, w, h, colours, "good"))
+        self._put("drawdown", "Drawdown %", f"{f.number(min(below), 2)}% at worst",
                   lambda w, h: chart.line(times, below, w, h, colours, "bad", 2))
 
     def _put(self, name: str, title: str, note: str, make: Callable[[int, int], Text] | None) -> None:

@@ -11,7 +11,6 @@ from console.keymap import KINDS, Key, display
 from console.screens.dialog import Dialog
 from console.theme import content_style
 
-
 LEFT = ("danger", "session", "time", "view")
 RIGHT = ("pane", "row")
 

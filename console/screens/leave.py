@@ -48,7 +48,8 @@ class LeaveScreen(Dialog[str]):
             for key in self.owner.keys:
                 if key.scope == "quit":
                     lines.append(Content.assemble(
-                        (f"  {display(key.keys):<3}", content_style("bad_strong" if key.kind == "danger" else "accent")),
+                        (f"  {display(key.keys):<3}",
+                         content_style("bad_strong" if key.kind == "danger" else "accent")),
                         (f" {key.about.removeprefix('On leaving: ')}", content_style(""))))
             yield Static(Content("\n").join(lines))
 

@@ -28,7 +28,8 @@ from console.widgets.key_bar import KeyBar
 from console.widgets.words import content
 from trader.frames import Frame
 
-PANE_TYPES: tuple[type[Pane], ...] = (PositionsPane, OrdersPane, RiskPane, BreakersPane, SlippagePane, ModelsPane, LogPane)
+PANE_TYPES: tuple[type[Pane], ...] = (
+    PositionsPane, OrdersPane, RiskPane, BreakersPane, SlippagePane, ModelsPane, LogPane)
 
 
 def fold(width: int, height: int) -> str:
@@ -126,6 +127,14 @@ class MonitorScreen(FrameScreen):
             else:
                 pane.display = True
             pane.set_class(kind == "small" and name == self._front, "-front")
+        left, side = self.query_one("#left"), self.query_one("#side")
+        box = self.query_one("#panes")
+        in_side = kind == "small" and self._panes[self._front] in side.query(Pane).results()
+        if in_side:                                     # the events stay below
+            box.move_child(left, after=side)
+        else:
+            box.move_child(left, before=side)
+        self.set_class(in_side, "-events")
         for group in ("#left", "#side", "#limits", "#quality"):
             box = self.query_one(group)
             box.display = any(pane.display for pane in box.query(Pane))

@@ -27,7 +27,8 @@ class NextEventScreen(Dialog[str]):
             box.border_subtitle = "esc back"
             keys = [key for key in self.owner.keys if key.scope == "next"]
             yield Static(Content("   ").join(
-                Content.assemble((display(key.keys), content_style("accent") + " bold"), f" {key.label}") for key in keys))
+                Content.assemble((display(key.keys), content_style("accent") + " bold"), f" {key.label}")
+                for key in keys))
 
     def action_run_to(self, kind: str) -> None:
         self.dismiss(kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual.content import Content
 from textual.widget import Widget
 
@@ -15,7 +17,7 @@ class KeyBar(Widget):
     DEFAULT_CSS = "KeyBar { height: 1; width: 1fr; background: $surface; padding: 0 1; }"
     ALLOW_SELECT = False
 
-    def __init__(self, **more: str) -> None:
+    def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self._keys: tuple[Key, ...] = ()
 

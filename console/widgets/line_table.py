@@ -232,9 +232,11 @@ class LineTable(ScrollView, can_focus=True, inherit_bindings=False):
         room = self._room - 1                               # one cell for the cursor's mark
         places = list(range(len(self.columns)))
 
+        def least(i: int) -> int:
+            return min(self._need(i), self.columns[i].at_least) if self.columns[i].flex else self._need(i)
+
         def need(chosen: list[int]) -> int:
-            least = sum(min(self._need(i), self.columns[i].at_least) if self.columns[i].flex else self._need(i) for i in chosen)
-            return least + 2 * (len(chosen) - 1)
+            return sum(least(i) for i in chosen) + 2 * (len(chosen) - 1)
 
         while len(places) > 1 and need(places) > room:
             droppable = [i for i in places if self.columns[i].drop]
@@ -245,9 +247,9 @@ class LineTable(ScrollView, can_focus=True, inherit_bindings=False):
         widths = []
         for i in places:
             if self.columns[i].flex:
-                widths.append(max(6, min(self._need(i), self.columns[i].at_least) + spare))
+                widths.append(max(6, least(i) + spare))
             else:
-                widths.append(self._need(i))
+                widths.append(least(i))
         if not any(self.columns[i].flex for i in places) and len(places) > 1:
             extra = max(0, min(3, spare // (len(places) - 1)))
             widths = [width + (extra if place else 0) for place, width in enumerate(widths)]

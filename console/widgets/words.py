@@ -22,12 +22,13 @@ def width(parts: Iterable[Part]) -> int:
     return sum(cell_len(text) for text, _ in parts)
 
 
-def fit(items: Iterable[tuple[int, list[Part]]], room: int, gap: str = "  ") -> list[Part]:
+def fit(items: Iterable[tuple[int, list[Part]]], room: int, gap: str = "  ",
+        gap_tone: str = "") -> list[Part]:
     """As many items as ``room`` cells hold, in their order; those of the lowest rank go first."""
     kept = [item for item in items if item[1]]
-    while kept and sum(width(parts) for _, parts in kept) + len(gap) * (len(kept) - 1) > room:
+    while len(kept) > 1 and sum(width(parts) for _, parts in kept) + len(gap) * (len(kept) - 1) > room:
         kept.remove(min(kept, key=lambda item: item[0]))
     line: list[Part] = []
     for place, (_, parts) in enumerate(kept):
-        line += [(gap, "muted"), *parts] if place else parts
+        line += [(gap, gap_tone), *parts] if place else parts
     return line

@@ -9,8 +9,22 @@ from zoneinfo import ZoneInfo
 
 from console.feed import Abilities
 from trader.frames import (
-    AccountRow, BreakerRow, CandleSeries, DegradationRow, FillRow, Frame, HaltRow, LogRow, ModelRow, OrderRow,
-    PlaybackRow, PositionRow, RiskRow, SlippageRow, StatusRow, TrainingRow,
+    AccountRow,
+    BreakerRow,
+    CandleSeries,
+    DegradationRow,
+    FillRow,
+    Frame,
+    HaltRow,
+    LogRow,
+    ModelRow,
+    OrderRow,
+    PlaybackRow,
+    PositionRow,
+    RiskRow,
+    SlippageRow,
+    StatusRow,
+    TrainingRow,
 )
 
 MINUTE = 60_000_000_000
@@ -27,7 +41,8 @@ FILLS = (
 
 
 def order(name: str, symbol: str, side: str, role: str, kind: str, quantity: float, filled: float, limit: float | None,
-          stop: float | None, average: float | None, state: str, is_open: bool, minutes: int, reason: str = "") -> OrderRow:
+          stop: float | None, average: float | None, state: str, is_open: bool, minutes: int,
+          reason: str = "") -> OrderRow:
     created = NOW - minutes * MINUTE
     return OrderRow(
         client_order_id=name, broker_order_id=f"b-{name}", symbol=symbol, side=side, role=role, order_type=kind,
@@ -36,7 +51,8 @@ def order(name: str, symbol: str, side: str, role: str, kind: str, quantity: flo
         strategy="ml_momentum", reason=reason,
         history=((created, "intent", "p=0.61, edge 14 bps"), (created + 210_000, "approved", "11 rules"),
                  (created + 1_100_000, "submitting", "journaled"), (created + 2_400_000, state, "")),
-        checks=((1, "position_limit", "allow", "OK", 0.081, 0.2, "%"), (1, "impact", "shrink", "IMPACT_BPS", 12.4, 10.0, "bps"),
+        checks=((1, "position_limit", "allow", "OK", 0.081, 0.2, "%"),
+                (1, "impact", "shrink", "IMPACT_BPS", 12.4, 10.0, "bps"),
                 (3, "value_at_risk", "allow", "OK", 0.011, 0.02, "%")),
     )
 
@@ -52,7 +68,8 @@ ORDERS = (
           "SYMBOL_EXPOSURE 24.1% of 20.0%"),
     order("at-0601-IBM-1", "IBM", "buy", "entry", "market", 90, 90, None, None, 207.32, "filled", False, 16),
     order("at-0601-MSFT-1", "MSFT", "buy", "entry", "limit", 560, 560, 34.94, None, 34.92, "filled", False, 46),
-    order("at-0601-FB-0", "FB", "buy", "entry", "limit", 400, 0, 23.80, None, None, "canceled", False, 47, "not filled in 2 bars"),
+    order("at-0601-FB-0", "FB", "buy", "entry", "limit", 400, 0, 23.80, None, None, "canceled", False, 47,
+          "not filled in 2 bars"),
 )
 
 POSITIONS = (
@@ -146,14 +163,15 @@ def busy() -> Frame:
     return Frame(
         seq=812, now_ns=NOW,
         status=StatusRow(
-            mode="sim", run_id="sim-20261122-0939", source="synthetic-intraday", timeframe="15Min", strategy="ml_momentum",
+            mode="sim", run_id="sim-20261122-0939", source="synthetic-intraday", timeframe="15Min",
+            strategy="ml_momentum",
             connections=(("trading", "up", ""), ("market data", "up", ""), ("journal", "up", "")), market_open=True,
             market_change_ns=NOW + 315 * MINUTE, data_age_s=0.4, loop_lag_ms=1.2, bars=12_345, speed="×900"),
         degradation=DegradationRow("CAUTIOUS", 0.5, "market data", "one late bar", NOW - 3 * MINUTE),
         account=AccountRow(
-            equity=100_511.10, cash=20_113.40, buying_power=182_400.0, gross_exposure=162_256.90, net_exposure=120_537.70,
-            day_pnl=-318.20, day_pnl_pct=-0.0032, realized_pnl=-829.30, unrealized_pnl=511.10, fees=12.40, drawdown=0.0061,
-            trades=41, wins=22),
+            equity=100_511.10, cash=20_113.40, buying_power=182_400.0, gross_exposure=162_256.90,
+            net_exposure=120_537.70, day_pnl=-318.20, day_pnl_pct=-0.0032, realized_pnl=-829.30,
+            unrealized_pnl=511.10, fees=12.40, drawdown=0.0061, trades=41, wins=22),
         positions=POSITIONS, orders=ORDERS, risk=RISK, breakers=BREAKERS, slippage=SLIPPAGE, models=MODELS,
         training=TrainingRow("running", "boosters", 3, 5, 72.0), log=LOG, fills=FILLS, equity=EQUITY, candles=CANDLES,
     )
@@ -170,8 +188,8 @@ def halted() -> Frame:
 
 def replayed(**changes: object) -> Frame:
     """The same session, played again."""
-    marks = ((0.05, "fill"), (0.08, "fill"), (0.2, "veto"), (0.21, "fill"), (0.4, "breaker"), (0.55, "fill"), (0.7, "error"),
-             (0.9, "fill"), (0.97, "halt"))
+    marks = ((0.05, "fill"), (0.08, "fill"), (0.2, "veto"), (0.21, "fill"), (0.4, "breaker"), (0.55, "fill"),
+             (0.7, "error"), (0.9, "fill"), (0.97, "halt"))
     playback = PlaybackRow(12_240, 36_000, NOW, OPEN, NOW + 300 * MINUTE, False, 1.0, marks)
     return replace(busy(), playback=replace(playback, **changes))
 
@@ -240,7 +258,8 @@ class FakePlayer:
         wanted = (self.place, self.playing, self.pace)
         if self._frame is None or (self._frame.playback.position, self._frame.playback.playing,
                                    self._frame.playback.speed) != wanted:
-            self._frame = replayed(position=self.place, playing=self.playing, speed=self.pace, at_end=self.place >= 36_000)
+            self._frame = replayed(position=self.place, playing=self.playing, speed=self.pace,
+                                   at_end=self.place >= 36_000)
         return self._frame
 
     def play(self) -> None:
