@@ -20,6 +20,7 @@ CLASSES = ("simple", "bracket", "oto", "oco")
 NEEDS_LIMIT = frozenset({"limit", "stop_limit"})
 NEEDS_STOP = frozenset({"stop", "stop_limit"})
 MINIMUM_NOTIONAL = Decimal(1)
+MAXIMUM = Decimal(10**9)            # of any number: beyond it is a mistake
 
 
 class Situation(NamedTuple):
@@ -57,8 +58,9 @@ def check_size(request: OrderRequest) -> None:
     if (request.qty is None) == (request.notional is None):
         raise refusal("invalid", detail="qty or notional is required, and not both")
     size = request.qty if request.qty is not None else request.notional
-    if size is None or not size.is_finite() or size <= 0:
-        raise refusal("invalid", detail="qty must be > 0" if request.qty is not None else "notional must be > 0")
+    if size is None or not size.is_finite() or not 0 < size <= MAXIMUM:
+        name = "notional" if request.qty is None else "qty"
+        raise refusal("invalid", detail=f"{name} must be > 0 and at most {MAXIMUM}")
     if request.notional is not None:
         if request.notional < MINIMUM_NOTIONAL:
             raise refusal("unprocessable", detail="notional must be at least 1.00")
@@ -96,8 +98,8 @@ def check_prices(request: OrderRequest) -> None:
 
 def check_tick(field: str, price: Decimal) -> None:
     """A price is positive and on its increment."""
-    if not price.is_finite() or price <= 0:
-        raise refusal("invalid", detail=f"{field} must be > 0")
+    if not price.is_finite() or not 0 < price <= MAXIMUM:
+        raise refusal("invalid", detail=f"{field} must be > 0 and at most {MAXIMUM}")
     if price % tick_size(price):
         raise refusal("sub_penny", field=field, price=price)
 

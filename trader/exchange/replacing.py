@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from decimal import Decimal
 
-from trader.exchange.checks import NEEDS_LIMIT, NEEDS_STOP, TIMES_IN_FORCE, check_tick
+from trader.core.money import SHARE
+from trader.exchange.checks import MAXIMUM, NEEDS_LIMIT, NEEDS_STOP, TIMES_IN_FORCE, check_tick
 from trader.exchange.desk import Desk
 from trader.exchange.errors import refusal
 from trader.exchange.types import VenueOrder
@@ -39,8 +40,10 @@ def replacement(
             raise refusal("unprocessable", detail="qty of notional orders cannot be replaced")
         if old.status == "held":
             raise refusal("unprocessable", detail="qty of a held leg follows its entry")
-        if not qty.is_finite() or qty <= old.filled_qty:
-            raise refusal("unprocessable", detail="qty must be > filled_qty")
+        if not qty.is_finite() or not old.filled_qty < qty <= MAXIMUM:
+            raise refusal("unprocessable", detail=f"qty must be > filled_qty and at most {MAXIMUM}")
+        if qty % SHARE and old.time_in_force != "day":
+            raise refusal("unprocessable", detail="fractional orders must be DAY orders")
     changed = (qty, limit_price, stop_price, time_in_force)
     current = (old.qty, old.limit_price, old.stop_price, old.time_in_force)
     if all(want in (None, have) for want, have in zip(changed, current, strict=True)):
