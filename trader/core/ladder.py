@@ -98,6 +98,7 @@ SESSION_COMPONENTS: Mapping[str, FallbackConfig] = MappingProxyType({
     "monitor": BY_TYPE[ComponentType.MONITORING],
     "risk": BY_TYPE[ComponentType.RISK],
     "strategy": BY_TYPE[ComponentType.STRATEGY],
+    "venue": BY_TYPE[ComponentType.BROKER],
     "broker": BY_TYPE[ComponentType.BROKER],
     "trade_stream": BY_TYPE[ComponentType.BROKER],
     "reconciliation": BY_TYPE[ComponentType.BROKER],
