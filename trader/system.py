@@ -279,6 +279,7 @@ class AlphaTradeSystem:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
         await self._carrier.settle()
+        self._carrier.closed = True
         self.engine.record(ev.SessionEnded(ts=self._clock.now_ns(), reason=self._stop_reason or reason))
 
     async def shutdown(self) -> None:
@@ -482,7 +483,7 @@ class AlphaTradeSystem:
         deadline = time.monotonic() + wait_s
         await self._carrier.settle()
         moves = self._running or not self.plan.lock_step        # a venue in lock-step stands still without `run`
-        while moves and self._engine.halting.running and time.monotonic() < deadline:
+        while moves and self._engine.halting.running and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         halt = self.fold.halt
         waiting = tuple(f"{symbol}: {position.quantity} waits for the market"

@@ -30,6 +30,7 @@ class Carrier:
         self._now_ns = now_ns
         self._tasks: set[asyncio.Task[None]] = set()
         self.carried = 0
+        self.closed = False                     # set when the session has ended: what comes later is not its news
 
     async def carry_out(self, commands: Iterable[Command]) -> None:
         """Carry out commands in order, and those that the answers set off, until there is none left."""
@@ -57,7 +58,8 @@ class Carrier:
 
     def take(self, event: ev.AnyEvent) -> None:
         """News from outside (stream, probe, reconciliation): to the engine, and its commands on their way."""
-        self.start(self._engine.on_event(event))
+        if not self.closed:
+            self.start(self._engine.on_event(event))
 
     async def settle(self) -> None:
         """Return when nothing is under way any more."""

@@ -11,6 +11,7 @@ from trader.utils.errors import UserError
 
 if TYPE_CHECKING:
     from trader.exchange.server import ExchangeServer
+    from trader.session.plan import SessionPlan
 
 START_SECONDS = 30.0
 
@@ -73,3 +74,22 @@ async def _quietly(stopping: Coroutine[Any, Any, None]) -> None:
         await asyncio.wait_for(stopping, 8)
     except TimeoutError:
         return
+
+
+def build_venue(plan: SessionPlan) -> ExchangeServer:
+    """The exchange of a simulated session: the plan's bars, account and pace."""
+    from decimal import Decimal
+
+    from trader.backtest.realistic_fills import RealisticFillSimulator
+    from trader.exchange.persist import VenueStore
+    from trader.exchange.server import ExchangeServer
+    from trader.exchange.types import VenueRules
+    from trader.exchange.venue import Venue
+
+    assert plan.panel is not None
+    sim = plan.loaded.settings.sim
+    venue = Venue(
+        plan.panel, start_index=plan.first, cash=sim.cash, fill_model=RealisticFillSimulator(), seed=sim.seed,
+        rules=VenueRules(margin_multiplier=Decimal(str(sim.margin))))
+    store = VenueStore(plan.home / "state" / "exchange-sim.sqlite") if plan.persist else None
+    return ExchangeServer(venue, speed="lockstep" if plan.lock_step else plan.speed, persist=store)
