@@ -19,12 +19,12 @@ from trader.data.bars import split_panel
 from trader.data.sample import daily_panel
 from trader.data.synthesize import intraday_panel
 
-START, END = to_ns(datetime(2004, 1, 1, tzinfo=UTC)), to_ns(datetime(2012, 1, 1, tzinfo=UTC))
+START, END = to_ns(datetime(2006, 1, 1, tzinfo=UTC)), to_ns(datetime(2012, 1, 1, tzinfo=UTC))
 
 
 @lru_cache(maxsize=2)
 def panel(seed=7):
-    return intraday_panel(daily_panel(["AAPL", "GOOG", "IBM", "MSFT"]), seed, START, END)
+    return intraday_panel(daily_panel(["AAPL", "GOOG", "IBM"]), seed, START, END)
 
 
 def full_days(bars):
@@ -115,7 +115,7 @@ def test_bytes_are_pinned():
     """The same on every machine: only operations that IEEE 754 fixes to the last bit are used."""
     bars = intraday_panel(daily_panel(["MSFT"]), 7, *session_open_close(date(2008, 10, 10)))
     digest = hashlib.sha256(b"".join(getattr(bars, name).tobytes() for name in FIELDS)).hexdigest()
-    assert digest == "883cccc2e6483cdcd00965a731efaabba921b30d2daf3024a1fb33caa1a19083"
+    assert digest == "c5b428130f00e8542a3176050e9c182747caa67543e851a097071aa4a86d293d"
 
 
 def test_volume_profile():
@@ -166,7 +166,7 @@ def test_returns_are_hardly_correlated(seed):
 
 @pytest.mark.parametrize("seed", [7, 8])
 def test_a_trained_model_predicts_no_better_than_chance(seed):
-    """Logistic regression and boosted trees on the day so far, trained on five years, tested on three."""
+    """Logistic regression and boosted trees on the day so far, trained on three and a half years, tested on the rest."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
