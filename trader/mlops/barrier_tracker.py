@@ -26,9 +26,10 @@ class BarrierTracker:
     labels : ``profit_taking, stop_loss, max_holding_periods, volatility_scaled, volatility_span,
         use_high_low, close_at_session_end`` as in a model's manifest; distances may be lists with one value
         per symbol
+    min_returns : returns that must be known before a volatility is trusted, at least 2
     """
 
-    def __init__(self, n_symbols: int, labels: dict[str, Any]) -> None:
+    def __init__(self, n_symbols: int, labels: dict[str, Any], min_returns: int = 2) -> None:
         self._take = np.broadcast_to(np.asarray(labels["profit_taking"], dtype=np.float64), n_symbols)
         self._stop = np.broadcast_to(np.asarray(labels["stop_loss"], dtype=np.float64), n_symbols)
         self._hold = np.broadcast_to(np.asarray(labels["max_holding_periods"], dtype=np.int64), n_symbols)
@@ -44,6 +45,7 @@ class BarrierTracker:
         self._close = np.full(n_symbols, np.nan)
         self._weight, self._weight_sq = np.zeros(n_symbols), np.zeros(n_symbols)
         self._mean, self._scatter = np.zeros(n_symbols), np.zeros(n_symbols)
+        self._min_returns = max(2, min_returns)
         self._returns = np.zeros(n_symbols, dtype=np.int64)
 
     def push(self, bar: Slice) -> NDArray[np.int64]:
@@ -64,7 +66,7 @@ class BarrierTracker:
     def enter(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Start following ``wanted`` symbols from the close of the last slice; returns which could be."""
         unit = self._volatility() if self._scaled else np.ones(len(self.active))
-        begin = wanted & ~self.active & np.isfinite(self._close) & np.isfinite(unit)
+        begin: NDArray[np.bool_] = wanted & ~self.active & np.isfinite(self._close) & np.isfinite(unit)
         self._entry[begin], self._unit[begin], self._bars[begin] = self._close[begin], unit[begin], 0
         self.active |= begin
         return begin
@@ -108,4 +110,4 @@ class BarrierTracker:
         with np.errstate(invalid="ignore", divide="ignore"):
             unbias = self._weight - self._weight_sq / self._weight
             sigma = np.sqrt(np.maximum(self._scatter, 0.0) / unbias)
-        return np.where(self._returns > 1, sigma, np.nan)
+        return np.where(self._returns >= self._min_returns, sigma, np.nan)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trader.core.clock import DAY_NS
 from trader.core.events import ModelHealth
-from trader.core.panel import FloatArray, Slice
+from trader.core.panel import BarPanel, FloatArray, Slice
 from trader.mlops.barrier_tracker import BarrierTracker
 from trader.mlops.drift import DriftReference, PageHinkley
 from trader.mlops.levels import (
@@ -32,6 +32,8 @@ from trader.mlops.levels import (
 from trader.mlops.outcomes import OutcomeLog
 
 _ALARM_HOLDS = 100      # outcomes
+_MIN_RETURNS = 20       # before a volatility that scales barriers is trusted
+_DRIFT_REPORTS = 5      # drift is slow: looked at with every fifth report
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class ModelMonitor:
         self._expected_error = float(facts["expected_calibration_error"])
         self._max_age_days = float(facts["max_age_days"])
         self._reference = DriftReference.from_dict(facts["drift"])
-        self._tracker = BarrierTracker(len(symbols), _labels_for(manifest["labels"], symbols))
+        self._tracker = BarrierTracker(len(symbols), _labels_for(manifest["labels"], symbols), _MIN_RETURNS)
         self._class = np.zeros(len(symbols), dtype=np.int64)
         self._confidence = np.zeros(len(symbols))
         self._outcomes = OutcomeLog()
@@ -104,7 +106,7 @@ class ModelMonitor:
             self.record(probabilities, features)
         self._slices += 1
         due = self._slices % self._report_every == 0
-        if due and self._seen_rows >= self._reference.window:
+        if self._slices % (_DRIFT_REPORTS * self._report_every) == 0 and self._seen_rows >= self._reference.window:
             self._drifted = self._reference.drifted(self._rows)
         reasons = self._judge(bar.available_ns)
         level = self._hysteresis.update(worst(reasons))
@@ -118,6 +120,11 @@ class ModelMonitor:
             drifted=status.drifted, reasons=status.reasons,
         )
 
+    def prime(self, history: BarPanel) -> None:
+        """Learn the volatility that scales the barriers from bars before the session; same symbols, same order."""
+        for i in range(len(history)):
+            self._tracker.push(history.slice(i))
+
     def resolve(self, bar: Slice) -> NDArray[np.int64]:
         """Advance the barriers by one slice; per symbol the class that was decided, else -1."""
         decided = self._tracker.push(bar)
@@ -129,7 +136,7 @@ class ModelMonitor:
 
     def record(self, probabilities: FloatArray, features: FloatArray | None = None) -> None:
         """Take up the predictions made at the slice that `resolve` saw last."""
-        known = np.isfinite(probabilities).all(axis=1)
+        known = np.isfinite(probabilities.sum(axis=1))
         if known.any():
             top = probabilities[known].max(axis=1)
             self._recent.extend(top.tolist())
@@ -155,7 +162,7 @@ class ModelMonitor:
         windows = tuple((w.window_name, w.accuracy, w.n) for w in self._outcomes.accuracy_windows())
         estimate = float(np.mean(self._recent)) if self._recent else None
         return StalenessStatus(
-            level.value, (now_ns - self._trained_ns) / DAY_NS, windows, estimate, self._drifted, tuple(said),
+            level.value, float(now_ns - self._trained_ns) / DAY_NS, windows, estimate, self._drifted, tuple(said),
             level.multiplier,
         )
 

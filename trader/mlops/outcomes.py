@@ -51,7 +51,7 @@ class OutcomeLog:
     def accuracy_windows(self, z: float = 1.959963984540054) -> tuple[AccuracyWindow, ...]:
         """Accuracy over the last 20, 50, … outcomes; windows that are not full yet are left out, except the first."""
         hits = np.fromiter((o.predicted == o.actual for o in self._kept), dtype=np.int64, count=len(self._kept))
-        found = []
+        found: list[AccuracyWindow] = []
         for size in self.windows:
             n = min(size, len(hits))
             if n == 0 or (n < size and found):

@@ -77,7 +77,8 @@ class ModelArtifact:
     @property
     def feature_set_dict(self) -> dict[str, Any]:
         """What ``FeatureSet.from_dict`` restores the fitted features from."""
-        return self.manifest["features"]["set"]
+        stored: dict[str, Any] = self.manifest["features"]["set"]
+        return stored
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -86,7 +87,8 @@ class ModelArtifact:
     @property
     def labels(self) -> dict[str, Any]:
         """Label parameters: what the probabilities are probabilities of."""
-        return self.manifest["labels"]
+        labels: dict[str, Any] = self.manifest["labels"]
+        return labels
 
     @property
     def trained_through_ns(self) -> int:
@@ -96,17 +98,17 @@ class ModelArtifact:
     @property
     def created(self) -> str:
         """When it was trained, RFC 3339."""
-        return self.manifest["created"]
+        return str(self.manifest["created"])
 
     @property
     def source(self) -> str:
         """``real`` or ``synthetic-intraday``: what the training bars were."""
-        return self.manifest["data"]["source"]
+        return str(self.manifest["data"]["source"])
 
     @property
     def summary(self) -> str:
         """The honest sentence about its skill."""
-        return self.manifest["scores"].get("verdict", "")
+        return str(self.manifest["scores"].get("verdict", ""))
 
     def predict(self, features: ArrayLike) -> ProbabilityBatch:
         """Probabilities of each row; ``features`` has shape ``(n, n_features)`` in the order of ``feature_names``."""

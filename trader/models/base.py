@@ -68,7 +68,8 @@ class Learner(ABC):
 
     def predict(self, X: Any) -> IntArray:
         """The most probable class of each row, shape ``(n,)``."""
-        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+        found: IntArray = self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+        return found
 
     def _note_features(self, X: Any) -> FloatArray:
         """The matrix to train on; remembers width and, where X has them, names."""
@@ -167,9 +168,10 @@ class BoosterModel(Learner):
 
     def predict_proba(self, X: Any) -> FloatArray:
         known = np.asarray(self._probabilities(self._check_features(X)), dtype=np.float64)
-        full = np.zeros((len(known), len(self.classes)))
+        full: FloatArray = np.zeros((len(known), len(self.classes)))
         full[:, [self.classes.index(c) for c in self.present_]] = known
-        return full / full.sum(axis=1, keepdims=True)
+        full /= full.sum(axis=1, keepdims=True)
+        return full
 
     def save(self, directory: str | Path, stem: str | None = None) -> list[Path]:
         """Write the library's own file and a JSON beside it; returns both paths."""
@@ -244,10 +246,10 @@ class BoosterModel(Learner):
     ) -> None: ...
 
     @abstractmethod
-    def _probabilities(self, X: FloatArray) -> NDArray[Any]: ...
+    def _probabilities(self, X: FloatArray) -> Any: ...
 
     @abstractmethod
-    def _gain(self) -> NDArray[Any]: ...
+    def _gain(self) -> Any: ...
 
     @abstractmethod
     def _write(self, path: Path) -> None: ...

@@ -21,7 +21,7 @@ class ReliabilityBin(NamedTuple):
     """One row of the reliability table."""
 
     bin: int
-    count: int
+    n: int
     mean_probability: float
     observed_frequency: float
 
@@ -82,7 +82,7 @@ def evaluate(
         confidence, hit = p[np.arange(len(p)), top], (top == y).astype(np.int64)
         brier = float(np.mean(np.sum((p - np.eye(p.shape[1])[y]) ** 2, axis=1)))
     table = reliability_table(confidence, hit, n_bins)
-    gaps = [(row.count, abs(row.observed_frequency - row.mean_probability)) for row in table]
+    gaps = [(row.n, abs(row.observed_frequency - row.mean_probability)) for row in table]
     return CalibrationMetrics(
         len(y), sum(n * gap for n, gap in gaps) / len(y), max(gap for _, gap in gaps), brier,
         float(log_losses(p, y).mean()), table, out_of_sample,
@@ -93,4 +93,5 @@ def log_losses(probability: ArrayLike, outcome: ArrayLike) -> FloatArray:
     """Negative log-likelihood of each outcome, shape ``(n,)``; probabilities clipped to [1e-15, 1 - 1e-15]."""
     p, y = np.asarray(probability, dtype=np.float64), np.asarray(outcome, dtype=np.int64)
     of_outcome = np.where(y == 1, p, 1.0 - p) if p.ndim == 1 else p[np.arange(len(p)), y]
-    return -np.log(np.clip(of_outcome, _TINY, 1.0 - _TINY))
+    losses: FloatArray = -np.log(np.clip(of_outcome, _TINY, 1.0 - _TINY))
+    return losses

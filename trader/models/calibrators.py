@@ -149,7 +149,8 @@ class IsotonicCalibrator:
         return self
 
     def apply(self, p: FloatArray) -> FloatArray:
-        return np.interp(p, self.x, self.y)
+        mapped: FloatArray = np.interp(p, self.x, self.y)
+        return mapped
 
     def to_dict(self) -> dict[str, Any]:
         return {"x": self.x.tolist(), "y": self.y.tolist()}
@@ -185,7 +186,7 @@ class TemperatureCalibrator:
         return self
 
     def apply(self, p: FloatArray) -> FloatArray:
-        scaled = _class_logs(p) / self.temperature
+        scaled: FloatArray = _class_logs(p) / self.temperature
         scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         scaled /= scaled.sum(axis=1, keepdims=True)
         return scaled[:, 1] if p.ndim == 1 else scaled
@@ -212,8 +213,9 @@ class OneVsRestCalibrator:
 
     def apply(self, p: FloatArray) -> FloatArray:
         mapped = np.column_stack([part.apply(p[:, c]) for c, part in enumerate(self.parts)])
-        mapped = np.maximum(mapped, _CLIP)
-        return mapped / mapped.sum(axis=1, keepdims=True)
+        kept: FloatArray = np.maximum(mapped, _CLIP)
+        kept /= kept.sum(axis=1, keepdims=True)
+        return kept
 
     def to_dict(self) -> dict[str, Any]:
         return {"parts": [part.to_dict() for part in self.parts]}

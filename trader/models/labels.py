@@ -40,7 +40,8 @@ class TripleBarrierLabels:
     @property
     def resolved(self) -> NDArray[np.bool_]:
         """Which events have an outcome."""
-        return self.label != UNRESOLVED
+        resolved: NDArray[np.bool_] = self.label != UNRESOLVED
+        return resolved
 
 
 def barrier_volatility(close: ArrayLike, span: int = 100) -> FloatArray:
@@ -134,7 +135,9 @@ def triple_barrier(
     touch = np.full(n_events, -1, dtype=np.int64)
     ret = np.full(n_events, np.nan)
     entry = prices[start]
-    bars = None if high is None else tuple(np.asarray(a, dtype=np.float64) for a in (open, high, low))
+    bars = None
+    if open is not None and high is not None and low is not None:
+        bars = (np.asarray(open, np.float64), np.asarray(high, np.float64), np.asarray(low, np.float64))
 
     known_barriers = ~(np.isnan(upper) | np.isnan(lower))
     alive = np.flatnonzero(known_barriers & (vertical > start) & (start + 1 < n_bars))

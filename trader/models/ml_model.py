@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trader.models.base import BoosterModel, FloatArray, IntArray, import_booster
 
@@ -47,10 +46,10 @@ class CatBoostModel(BoosterModel):
         self._booster = booster
         self.best_iteration_ = int(booster.tree_count_)
 
-    def _probabilities(self, X: FloatArray) -> NDArray[Any]:
+    def _probabilities(self, X: FloatArray) -> Any:
         return self._booster.predict(X, prediction_type="Probability", thread_count=self.thread_count)
 
-    def _gain(self) -> NDArray[Any]:
+    def _gain(self) -> Any:
         return self._booster.get_feature_importance(thread_count=self.thread_count)
 
     def _write(self, path: Path) -> None:
@@ -91,10 +90,10 @@ class XGBoostModel(BoosterModel):
         self._booster = booster
         self.best_iteration_ = int(booster.num_boosted_rounds())
 
-    def _probabilities(self, X: FloatArray) -> NDArray[Any]:
+    def _probabilities(self, X: FloatArray) -> Any:
         return self._booster.inplace_predict(X)
 
-    def _gain(self) -> NDArray[Any]:
+    def _gain(self) -> Any:
         score = self._booster.get_score(importance_type="total_gain")
         return np.array([score.get(f"f{i}", 0.0) for i in range(self.n_features_in_ or 0)])
 
@@ -137,10 +136,10 @@ class LightGBMModel(BoosterModel):
         self._booster = booster
         self.best_iteration_ = int(best or booster.current_iteration())
 
-    def _probabilities(self, X: FloatArray) -> NDArray[Any]:
+    def _probabilities(self, X: FloatArray) -> Any:
         return self._booster.predict(X, num_iteration=self.best_iteration_, num_threads=self.thread_count)
 
-    def _gain(self) -> NDArray[Any]:
+    def _gain(self) -> Any:
         return self._booster.feature_importance("gain", iteration=self.best_iteration_)
 
     def _write(self, path: Path) -> None:

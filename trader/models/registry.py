@@ -68,7 +68,7 @@ def rollback(home: Path, name: str) -> Path:
     if not previous:
         raise ArtifactError(f"no earlier model of the name {name} is stored under {models_dir(home)}")
     _write_pointer(home, name, previous[0], previous[1:])
-    return models_dir(home) / previous[0]
+    return models_dir(home) / str(previous[0])
 
 
 def _pointer(home: Path, name: str) -> dict[str, Any]:
@@ -86,6 +86,6 @@ def _write_pointer(home: Path, name: str, current: str, previous: list[str]) -> 
 
 def _is_model(directory: Path, name: str) -> bool:
     try:
-        return read_manifest(directory)["name"] == name
+        return bool(read_manifest(directory)["name"] == name)
     except ArtifactError:
         return False

@@ -25,7 +25,8 @@ def uniqueness(start: ArrayLike, end: ArrayLike, n_bars: int) -> FloatArray:
     alive = concurrency(first, last, n_bars)
     share = np.divide(1.0, alive, out=np.zeros(n_bars), where=alive > 0)
     total = np.concatenate(([0.0], np.cumsum(share)))
-    return (total[last + 1] - total[first]) / (last + 1 - first)
+    mean: FloatArray = (total[last + 1] - total[first]) / (last + 1 - first)
+    return mean
 
 
 def return_attribution(start: ArrayLike, end: ArrayLike, log_returns: ArrayLike) -> FloatArray:
@@ -38,8 +39,11 @@ def return_attribution(start: ArrayLike, end: ArrayLike, log_returns: ArrayLike)
     alive = concurrency(first, last, len(returns))
     share = np.divide(returns, alive, out=np.zeros(len(returns)), where=alive > 0)
     total = np.concatenate(([0.0], np.cumsum(share)))
-    weight = np.abs(total[last + 1] - total[first])
-    return weight * (len(weight) / weight.sum()) if weight.sum() > 0 else np.ones(len(weight))
+    weight: FloatArray = np.abs(total[last + 1] - total[first])
+    if weight.sum() > 0:
+        weight *= len(weight) / weight.sum()
+        return weight
+    return np.ones(len(weight))
 
 
 def time_decay(unique: ArrayLike, oldest: float = 1.0) -> FloatArray:
@@ -53,7 +57,8 @@ def time_decay(unique: ArrayLike, oldest: float = 1.0) -> FloatArray:
     if not -1.0 < oldest <= 1.0:
         raise ValueError(f"oldest must lie in (-1, 1]; got {oldest}")
     slope = (1.0 - oldest) / cumulated[-1] if oldest >= 0 else 1.0 / ((oldest + 1.0) * cumulated[-1])
-    return np.maximum(1.0 - slope * cumulated[-1] + slope * cumulated, 0.0)
+    decay: FloatArray = np.maximum(1.0 - slope * cumulated[-1] + slope * cumulated, 0.0)
+    return decay
 
 
 def _spans(start: ArrayLike, end: ArrayLike, n_bars: int) -> tuple[IntArray, IntArray]:

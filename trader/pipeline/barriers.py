@@ -20,7 +20,7 @@ import yaml
 
 from trader.core.clock import iso
 from trader.core.days import days_of
-from trader.core.panel import BarPanel, FloatArray, IntArray
+from trader.core.panel import BarPanel, IntArray
 from trader.models.labels import TripleBarrierLabels, barrier_volatility, session_last_index, triple_barrier
 from trader.pipeline.training_samples import panel_hash
 from trader.pipeline.training_settings import LabelSettings
@@ -65,7 +65,7 @@ class BarrierFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 @dataclass(frozen=True, slots=True)
 class _Judged:
     score: float
-    shares: FloatArray
+    shares: tuple[float, float, float]
     holding: float
     events: int
 
@@ -100,7 +100,7 @@ def calibrate_barriers(panel: BarPanel, labels: LabelSettings = LabelSettings())
         score, _, distance, horizon, judged = best
         chosen[name] = SymbolBarriers(
             profit_taking=distance, stop_loss=distance, max_holding_periods=horizon, score=round(score, 4),
-            class_shares=tuple(round(float(s), 4) for s in judged.shares), mean_holding=round(judged.holding, 2),
+            class_shares=judged.shares, mean_holding=round(judged.holding, 2),
             events=judged.events,
         )
     if not chosen:
@@ -154,8 +154,9 @@ def _judge(
     done = found.resolved
     if not scores or done.sum() < _MIN_EVENTS:
         return None
-    shares = np.bincount(found.label[done], minlength=3) / done.sum()
-    return _Judged(min(scores), shares, float((found.touch_index - events)[done].mean()), int(done.sum()))
+    loss, neutral, profit = (np.bincount(found.label[done], minlength=3) / done.sum()).round(4).tolist()
+    holding = float((found.touch_index - events)[done].mean())
+    return _Judged(min(scores), (loss, neutral, profit), holding, int(done.sum()))
 
 
 def _stretches(found: TripleBarrierLabels, events: IntArray) -> list[IntArray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,8 @@ def build_samples(
             continue
         parts.append(_of_symbol(panel, features, settings, labels, j, present, days, warmup))
     if not parts:
-        return Samples(*(np.empty((0, features.shape[2]) if k == 0 else 0) for k in range(8)))
+        none, rows = np.empty(0), np.empty(0, dtype=np.int64)
+        return Samples(np.empty((0, features.shape[2])), rows, rows, rows, none, rows, none, none)
     columns = [np.concatenate([part[k] for part in parts]) for k in range(7)]
     order = np.lexsort((columns[5], columns[2]))
     X, y, t0, t1, ret, symbol, unique = (column[order] for column in columns)
@@ -77,7 +79,7 @@ def build_samples(
 def _of_symbol(
     panel: BarPanel, features: FloatArray, settings: TrainingSettings, labels: LabelSettings, j: int,
     present: IntArray, days: IntArray, warmup: int,
-) -> tuple[NDArray, ...]:
+) -> tuple[NDArray[Any], ...]:
     close = panel.close[present, j]
     sigma = barrier_volatility(close, labels.volatility_span)
     if settings.events.method == "cusum":

@@ -116,7 +116,8 @@ class TrainingSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return msgspec.to_builtins(self)
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
 
 
 def load_training_settings(home: Path, config: Path | None = None) -> TrainingSettings:
