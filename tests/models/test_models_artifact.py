@@ -59,6 +59,17 @@ def test_rows_without_features_have_no_probability(trained):
     assert not batch.degraded
 
 
+def test_health_names_a_member_that_fails(trained, tmp_path, monkeypatch):
+    model = ModelArtifact.load(artifact(trained).save(tmp_path))
+    assert model.health_check() == (True, "m-1: no edge")
+
+    def broken(_):
+        raise OSError("gone")
+
+    monkeypatch.setattr(model.model.members["xgboost"], "predict_proba", broken)
+    assert model.health_check() == (False, "m-1 predicts without xgboost: OSError: gone")
+
+
 def test_every_changed_file_is_refused_by_name(trained, tmp_path):
     directory = artifact(trained).save(tmp_path)
     for name in read_manifest(directory)["files"]:

@@ -225,6 +225,33 @@ def test_the_command_trains_on_the_sample_and_speaks_json_lines(tmp_path, capsys
     assert report["verdict"] == lines[-1]["verdict"] == manifest["scores"]["verdict"]
 
 
+def test_a_feature_that_sees_the_future_is_refused_before_training(tmp_path, capsys):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "settings.yaml").write_text("features:\n  extra: ['mine.py:tomorrow']\n")
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\nfrom trader.features.feature import feature\n\n"
+        "@feature(lookback=2)\ndef tomorrow(bars):\n    return np.append(bars.close[1:] / bars.close[:-1], np.nan)\n"
+    )
+    assert main(["train", "--home", str(tmp_path), "--symbols", "IBM", "--progress", "json"]) == 2
+    assert "tomorrow" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_per_symbol_barriers_come_from_the_home(tmp_path, capsys):
+    days = ["--symbols", "IBM", "--start", "2011-03-01", "--end", "2012-03-01", "--home", str(tmp_path)]
+    assert main(["calibrate-barriers", *days]) == 0
+    assert "IBM" in capsys.readouterr().out
+    (tmp_path / "config" / "training.yaml").write_text(
+        "labels: {per_symbol: true}\nmodel: {members: [catboost], iterations: 10, depth: 3}\n")
+    (tmp_path / "config" / "settings.yaml").write_text("mode: sim\n")
+    assert main(["train", *days, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    chosen = load_barriers(tmp_path / "config" / "triple_barrier_params.yaml", LabelSettings())["IBM"]
+    assert told["labels"]["per_symbol"]["IBM"]["profit_taking"] == chosen.profit_taking
+    assert main(["train", *days]) == 0
+    assert "verdict      no edge can be claimed" in capsys.readouterr().out
+
+
 def test_the_commands_name_what_is_wrong(tmp_path, capsys):
     assert main(["train", "--home", str(tmp_path), "--symbols", "NOPE", "--progress", "json"]) == 2
     output = capsys.readouterr()

@@ -41,6 +41,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train a model and print what it is worth."""
+    from trader.config import load_settings
+    from trader.features.feature_set import default_features
+    from trader.features.user_features import load_user_features
     from trader.models.artifact import read_manifest
     from trader.pipeline.barriers import load_barriers
     from trader.pipeline.train import train_model
@@ -50,13 +53,18 @@ def run_train(arguments: argparse.Namespace) -> int:
     home = home_of(arguments)
     lines = arguments.progress == "json"
     try:
-        settings = load_training_settings(home, arguments.config)
+        session = load_settings(home)
+        settings = load_training_settings(home, arguments.config or session.training_path)
+        extra = load_user_features(session.settings.features.extra, home)
         with _shown(arguments) as show:
             panel = _panel(arguments, home, settings)
             per_symbol = None
-            if settings.labels.per_symbol:
-                per_symbol = load_barriers(_barriers_file(home), settings.labels)
-            directory = train_model(panel, settings, home, show, arguments.seed, per_symbol=per_symbol)
+            if settings.labels.per_symbol and session.barriers_path is not None:
+                per_symbol = load_barriers(session.barriers_path, settings.labels)
+            directory = train_model(
+                panel, settings, home, show, arguments.seed, per_symbol=per_symbol,
+                features=default_features(panel.timeframe, extra),
+            )
     except UserError as error:
         if lines:
             _line({"stage": "failed", "error": str(error)})
@@ -77,11 +85,12 @@ def run_calibrate(arguments: argparse.Namespace) -> int:
     """Choose barriers and write the file."""
     import msgspec
 
+    from trader.config import load_settings
     from trader.pipeline.barriers import calibrate_barriers, write_barriers
     from trader.pipeline.training_settings import load_training_settings
 
     home = home_of(arguments)
-    settings = load_training_settings(home, arguments.config)
+    settings = load_training_settings(home, arguments.config or load_settings(home).training_path)
     found = calibrate_barriers(_panel(arguments, home, settings), settings.labels)
     path = arguments.output or home / "config" / "triple_barrier_params.yaml"
     write_barriers(path, found)
@@ -144,13 +153,6 @@ def _months_before(
         if until is None:
             return None                     # nothing there: loading says so in its own words
     return from_ns(until - round(months * _MONTH_DAYS) * DAY_NS).date().isoformat()
-
-
-def _barriers_file(home: Path) -> Path:
-    from trader.utils.paths import bundled_dir
-
-    own = home / "config" / "triple_barrier_params.yaml"
-    return own if own.is_file() else bundled_dir("config") / "triple_barrier_params.yaml"
 
 
 @contextmanager

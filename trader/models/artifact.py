@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trader.core.probe import Health
 from trader.models.calibration import ProbabilityCalibrationManager
 from trader.models.ensemble import EnsembleModel
 from trader.utils.atomic import cannot_write, sync_directory
@@ -121,6 +122,14 @@ class ModelArtifact:
             calibrated[known] = self.calibrator.calibrate(raw[known])
             failures = dict(self.model.failures)
         return ProbabilityBatch(raw, calibrated, failures)
+
+    def health_check(self) -> Health:
+        """Whether every member still predicts; the detail says what the model is worth."""
+        probe = self.predict(np.zeros((1, len(self.feature_names))))
+        if probe.degraded:
+            failed = "; ".join(f"{name}: {reason}" for name, reason in probe.failures.items())
+            return Health(False, f"{self.model_id} predicts without {failed}")
+        return Health(True, f"{self.model_id}: {self.summary}")
 
     def require_features(self, fingerprint: str) -> None:
         """Refuse features whose code or fitted parameters differ from those of the training."""
