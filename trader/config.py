@@ -59,7 +59,7 @@ class SimSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class StrategySettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which strategy trades."""
 
-    name: str = "ml_momentum"                   # a built-in, or module:Class of your own file
+    name: str = "ml_momentum"                   # a built-in, or path/to/file.py:ClassName of your own
     fallback: str = "trend"                     # trades while there is no model fit to trade
     params: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -75,7 +75,7 @@ class ModelSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class FeatureSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Features beyond the built-in set."""
 
-    extra: tuple[str, ...] = ()                 # module:function of your own features
+    extra: tuple[str, ...] = ()                 # path/to/file.py:NAME of your own features
 
 
 class ExecutionSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True):

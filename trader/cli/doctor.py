@@ -74,8 +74,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line per part; 1 when something that is needed does not work."""
-    logging.getLogger("alphatrade").addHandler(logging.NullHandler())      # the findings say it all
-    findings = asyncio.run(examine(home_of(arguments), arguments.config, arguments.mode))
+    silence = logging.NullHandler()                 # the findings say it all
+    logging.getLogger("alphatrade").addHandler(silence)
+    try:
+        findings = asyncio.run(examine(home_of(arguments), arguments.config, arguments.mode))
+    finally:
+        logging.getLogger("alphatrade").removeHandler(silence)
     failed = [finding for finding in findings if finding.status == "failed"]
     if arguments.json:
         print_json({"healthy": not failed, "checks": [asdict(finding) for finding in findings]})
