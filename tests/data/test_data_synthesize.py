@@ -1,6 +1,7 @@
 """Synthetic 15-minute bars: the real day kept exactly, the statistics of real bars, no planted edge.
 
-The statistical limits hold for any seed: they are several standard errors wide of what seeds 1 to 10 gave.
+The bars are the same bytes everywhere, so these tests cannot fluctuate; their limits are three standard errors of
+chance, or a stated distance from the real bars' figures.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def test_past_signs_do_not_tell_the_next(seed):
 
 @pytest.mark.parametrize("seed", [7, 8])
 def test_returns_are_hardly_correlated(seed):
-    """Real days revert a little inside their ranges; over the expected range no more than 2 % of it may show."""
+    """Real days revert a little inside their ranges; no more than a correlation of 0.02 may show of it."""
     scaled = np.concatenate([r for _, r in log_returns(seed).values()])
     lagged = (scaled[:, 1:] * scaled[:, :-1]).mean() / (scaled**2).mean()
     assert abs(lagged) < 0.02
@@ -166,7 +167,7 @@ def test_returns_are_hardly_correlated(seed):
 
 @pytest.mark.parametrize("seed", [7, 8])
 def test_a_trained_model_predicts_no_better_than_chance(seed):
-    """Logistic regression and boosted trees on the day so far, trained on three and a half years, tested on the rest."""
+    """Logistic regression and boosted trees on the day so far: trained on 60 % of the days, tested on the rest."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
