@@ -35,6 +35,7 @@ class Account:
         self.realized = ZERO
         self.fees = ZERO
         self.holdings: dict[str, Holding] = {}
+        self.fills = 0              # booked so far; whoever keeps figures of the books compares it
 
     def quantity(self, symbol: str) -> Decimal:
         """Signed shares held; zero without a position."""
@@ -43,6 +44,7 @@ class Account:
 
     def book_fill(self, symbol: str, signed_qty: Decimal, price: Decimal, fee: Decimal) -> Decimal:
         """Take a fill into the books; returns the position afterwards. A fill may pass through zero."""
+        self.fills += 1
         self.cash -= signed_qty * price + fee
         self.fees += fee
         holding = self.holdings.get(symbol)

@@ -6,7 +6,7 @@ order of the tables and raise `VenueError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -24,17 +24,22 @@ MAXIMUM = Decimal(10**9)            # of any number: beyond it is a mistake
 
 
 class Situation(NamedTuple):
-    """What the rules may look at besides the request. ``position`` is signed, ``last_price`` the market's."""
+    """What the rules may look at besides the request.
+
+    ``position`` is signed, ``last_price`` the market's. ``sure_power`` is buying power that is certainly there,
+    cheaply known; ``equity`` and ``buying_power`` ask for the exact figures.
+    """
 
     rules: VenueRules
     last_price: Decimal
     position: Decimal
     held: Decimal
-    equity: Decimal
-    buying_power: Decimal
+    equity: Callable[[], Decimal]
+    buying_power: Callable[[], Decimal]
+    sure_power: float
     reserve_price: Decimal
-    same_side_orders: list[VenueOrder]
-    opposite_orders: list[VenueOrder]
+    same_side_orders: Collection[VenueOrder]
+    opposite_orders: Collection[VenueOrder]
 
     def closes(self, side: str) -> bool:
         """Whether an order of this side reduces the position."""
@@ -182,7 +187,7 @@ def check_shorting(request: OrderRequest, situation: Situation) -> None:
     """Opening shorts need a margin account, whole shares and a stock that can be borrowed."""
     if request.side == BUY or situation.closes(request.side):
         return
-    if not situation.rules.shorting or situation.equity < situation.rules.margin_minimum_equity:
+    if not situation.rules.shorting or situation.equity() < situation.rules.margin_minimum_equity:
         raise refusal("shorting_disabled")
     if request.symbol in situation.rules.hard_to_borrow:
         raise refusal("not_shortable", symbol=request.symbol)
@@ -213,11 +218,12 @@ def check_buying_power(request: OrderRequest, situation: Situation) -> None:
     if situation.closes(request.side):
         return
     qty = request.qty
-    cost = request.notional if qty is None else qty * situation.reserve_price
-    if cost is not None and cost > situation.buying_power:
-        raise refusal("buying_power", {
-            "buying_power": str(situation.buying_power), "cost_basis": str(cost),
-        })
+    cost = (request.notional or Decimal(0)) if qty is None else qty * situation.reserve_price
+    if float(cost) <= situation.sure_power:
+        return
+    power = situation.buying_power()
+    if cost > power:
+        raise refusal("buying_power", {"buying_power": str(power), "cost_basis": str(cost)})
 
 
 ShapeCheck = Callable[[OrderRequest], None]

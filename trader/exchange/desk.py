@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from decimal import Decimal
 
 from trader.backtest.realistic_fills import FillCosts
@@ -20,7 +21,7 @@ class Desk:
     by_client_id : dict
         Client order id to id; never forgotten.
     book : dict
-        Column to the orders that can trade there now.
+        Column to the orders that can trade there now; ``sides`` has the same by column and side.
     reserved : Decimal
         Dollars set aside for opening orders.
     dirty : set
@@ -32,6 +33,7 @@ class Desk:
         self.orders: dict[str, VenueOrder] = {}
         self.by_client_id: dict[str, str] = {}
         self.book: dict[int, dict[str, VenueOrder]] = {}
+        self.sides: dict[tuple[int, str], dict[str, VenueOrder]] = {}
         self.events: list[VenueEvent] = []
         self.event_count = 0
         self.activities: list[Activity] = []
@@ -44,8 +46,13 @@ class Desk:
         self.by_client_id[order.client_order_id] = order.id
         self.dirty.add(order.id)
         if order.status in BOOK_STATUSES:
-            self.book.setdefault(order.column, {})[order.id] = order
+            self.put(order)
         self.reserve(order)
+
+    def put(self, order: VenueOrder) -> None:
+        """Into the book."""
+        self.book.setdefault(order.column, {})[order.id] = order
+        self.sides.setdefault((order.column, order.side), {})[order.id] = order
 
     def reserve(self, order: VenueOrder) -> None:
         """Set aside what the rest of an opening order may cost."""
@@ -74,7 +81,7 @@ class Desk:
     def open_up(self, order: VenueOrder, ts_ns: int) -> None:
         """A queued or held order starts to work."""
         order.status = "new"
-        self.book.setdefault(order.column, {})[order.id] = order
+        self.put(order)
         self.reserve(order)
         self.announce("new", order, ts_ns)
 
@@ -110,8 +117,10 @@ class Desk:
         order.status = status
         setattr(order, END_FIELDS[status], ts_ns)
         queue = self.book.get(order.column)
-        if queue is not None and queue.pop(order.id, None) is not None and not queue:
-            del self.book[order.column]
+        if queue is not None and queue.pop(order.id, None) is not None:
+            del self.sides[order.column, order.side][order.id]
+            if not queue:
+                del self.book[order.column]
         self.reserve(order)
         self.dirty.add(order.id)
 
@@ -141,12 +150,16 @@ class Desk:
             order.qty = order.filled_qty + sibling.remaining
             self.announce("restated", order, ts_ns)
 
+    def on_side(self, column: int, side: str) -> Collection[VenueOrder]:
+        """The orders in the book of one symbol and side, in order of arrival there."""
+        return self.sides.get((column, side), {}).values()
+
     def held_quantity(self, column: int, side: str) -> Decimal:
         """Shares that open closing orders of this side hold; exits of one group hold them once."""
         held = ZERO
         counted: set[str] = set()
-        for order in self.book.get(column, {}).values():
-            if order.closing and order.side == side and order.id not in counted:
+        for order in self.on_side(column, side):
+            if order.closing and order.id not in counted:
                 held += order.remaining
                 counted.update(order.exits)
         return held

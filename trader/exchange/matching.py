@@ -13,7 +13,6 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from trader.backtest.realistic_fills import BPS, NO_COSTS, FillCosts, RealisticFillSimulator
-from trader.core.clock import from_ns
 from trader.core.money import MICRO_SHARE
 from trader.exchange.account import Account
 from trader.exchange.desk import Desk
@@ -187,11 +186,10 @@ class BarMatch:
             event, order, ts_ns, execution_id=execution_id, price=price, qty=quantity,
             position_qty=position, commission=fee, costs=costs,
         )
-        stamp = from_ns(ts_ns)
         desk.activities.append(Activity(
-            id=f"{stamp:%Y%m%d%H%M%S}{stamp.microsecond // 1000:03d}::{execution_id}", ts_ns=ts_ns, type=event,
-            order_id=order.id, symbol=order.symbol, side=order.side, qty=quantity, price=price,
-            cum_qty=order.filled_qty, leaves_qty=order.remaining, order_status=order.status, commission=fee,
+            execution_id=execution_id, ts_ns=ts_ns, type=event, order_id=order.id, symbol=order.symbol,
+            side=order.side, qty=quantity, price=price, cum_qty=order.filled_qty, leaves_qty=order.remaining,
+            order_status=order.status, commission=fee,
         ))
 
     def _after_fill(self, order: VenueOrder, position: float, ts_ns: int) -> None:

@@ -67,7 +67,8 @@ def get_activities(venue: Venue, request: Request, kind: str) -> Response:
     if newest_first:
         found = found[::-1]
     if token:
-        at = next((i for i, activity in enumerate(found) if activity.id == token), None)
+        last = token.rpartition("::")[2]
+        at = next((i for i, activity in enumerate(found) if activity.execution_id == last), None)
         if at is None:
             raise refusal("malformed", detail="page_token is unknown")
         found = found[at + 1 :]

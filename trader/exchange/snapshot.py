@@ -86,7 +86,7 @@ def put_state(
         desk.by_client_id[order.client_order_id] = order.id
         desk.reserved += order.reserved
         if order.status in BOOK_STATUSES:
-            desk.book.setdefault(order.column, {})[order.id] = order
+            desk.put(order)
     venue.account_id = state.account_id
     venue.equity_history = equity
     venue.go_to(state.index)

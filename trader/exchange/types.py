@@ -125,7 +125,7 @@ class VenueEvent(msgspec.Struct, kw_only=True):
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
     """One execution in the account's history."""
 
-    id: str
+    execution_id: str
     ts_ns: int
     type: str
     order_id: str

@@ -131,6 +131,10 @@ class Venue:
         self._session: list[int] = sessions.tolist()
         self._closes_session: list[bool] = np.append(np.diff(sessions) > 0, True)[: len(panel)].tolist()
         self._statistics = DailyStatistics(panel, sessions)
+        self._prices: dict[int, Decimal] = {}
+        self._prices_at = -1
+        self._values = (ZERO, ZERO)
+        self._values_at = (-1, -1)
         self.index = self.now_ns = 0
         self.go_to(start_index)
 
@@ -362,13 +366,7 @@ class Venue:
 
     def account(self) -> AccountView:
         """Cash, equity and buying power now."""
-        long_value = short_value = ZERO
-        for symbol, holding in self.accounts_book.holdings.items():
-            value = holding.qty * self.last_price(self._columns[symbol])
-            if value > 0:
-                long_value += value
-            else:
-                short_value += value
+        long_value, short_value = self._market_values()
         cash = self.accounts_book.cash
         equity = cash + long_value + short_value
         multiplier = self.rules.margin_multiplier if equity >= self.rules.margin_minimum_equity else SHARE
@@ -395,6 +393,15 @@ class Venue:
 
     def last_price(self, column: int) -> Decimal:
         """The last close; before a symbol's first bar the open of its next; VenueError when there is none."""
+        if self._prices_at != self.index:
+            self._prices_at = self.index
+            self._prices.clear()
+        known = self._prices.get(column)
+        if known is None:
+            known = self._prices[column] = self._find_price(column)
+        return known
+
+    def _find_price(self, column: int) -> Decimal:
         closes = self.panel.close
         for i in range(self.index - 1, -1, -1):
             price = float(closes[i, column])
@@ -431,10 +438,37 @@ class Venue:
         return column
 
     def _equity(self) -> Decimal:
-        cash = self.accounts_book.cash
+        return self.accounts_book.cash + sum(self._market_values())
+
+    def _sure_power(self) -> float:
+        """Buying power in floating point less a margin for its error; 0 where only the exact figures can tell."""
+        if not self.index:
+            return 0.0
+        row = self.panel.close[self.index - 1]
+        net = gross = 0.0
         for symbol, holding in self.accounts_book.holdings.items():
-            cash += holding.qty * self.last_price(self._columns[symbol])
-        return cash
+            value = float(holding.qty) * float(row[self._columns[symbol]])
+            net += value
+            gross += abs(value)
+        equity = float(self.accounts_book.cash) + net
+        if not equity > 1.01 * float(self.rules.margin_minimum_equity):        # NaN: a symbol without this bar
+            return 0.0
+        power = float(self.rules.margin_multiplier) * equity - gross - float(self.desk.reserved)
+        return power * 0.999 - 1.0
+
+    def _market_values(self) -> tuple[Decimal, Decimal]:
+        """Long and short (negative) market value; computed once between two fills of one bar."""
+        key = (self.index, self.accounts_book.fills)
+        if self._values_at != key:
+            long_value = short_value = ZERO
+            for symbol, holding in self.accounts_book.holdings.items():
+                value = holding.qty * self.last_price(self._columns[symbol])
+                if value > 0:
+                    long_value += value
+                else:
+                    short_value += value
+            self._values, self._values_at = (long_value, short_value), key
+        return self._values
 
     def _last_session_price(self, column: int) -> Decimal | None:
         """The close of the session before the current (or last) one."""
@@ -448,17 +482,16 @@ class Venue:
         return None
 
     def _situation(self, request: OrderRequest, column: int) -> Situation:
-        book = list(self.desk.book.get(column, {}).values())
         last = self.last_price(column)
-        account = self.account()
         reserve = request.limit_price or request.stop_price or last
         if request.side == SELL:
             reserve = max(request.limit_price or ZERO, last * self.rules.short_reserve_factor)
+        position = self.accounts_book.quantity(request.symbol)
+        closes = position * SIGN[request.side] < 0
         return Situation(
-            self.rules, last, self.accounts_book.quantity(request.symbol),
-            self.desk.held_quantity(column, request.side), account.equity, account.buying_power, reserve,
-            [order for order in book if order.side == request.side],
-            [order for order in book if order.side == OPPOSITE[request.side]],
+            self.rules, last, position, self.desk.held_quantity(column, request.side) if closes else ZERO,
+            self._equity, lambda: self.account().buying_power, 0.0 if closes else self._sure_power(), reserve,
+            self.desk.on_side(column, request.side), self.desk.on_side(column, OPPOSITE[request.side]),
         )
 
     def _order(self, request: OrderRequest, column: int, situation: Situation) -> VenueOrder:

@@ -1,0 +1,75 @@
+"""``alphatrade exchange serve`` as a person runs it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from exchange_markets import panel_of
+
+from trader.cli import exchange
+from trader.utils.errors import UserError
+
+CALM = (100.0, 100.5, 99.5, 100.0)
+
+
+@pytest.fixture
+def bars_file(tmp_path: Path) -> Path:
+    """Two sessions of bars as a user's CSV."""
+    start = datetime(2024, 1, 8, 14, 30, tzinfo=UTC)
+    rows = ["timestamp,open,high,low,close,volume"]
+    for i in range(52):
+        moment = start + timedelta(days=i // 26, minutes=15 * (i % 26))
+        rows.append(f"{moment.isoformat()},100,101,99,{100 + i % 3 / 10},1000")
+    path = tmp_path / "AAPL.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_it_says_where_it_listens_and_stops_on_sigterm(bars_file: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "trader.cli.main", "exchange", "serve", "--data", str(bars_file), "--start", "2024-01-09",
+        "--speed", "lockstep", "--persist", str(tmp_path / "venue.db"), "--cash", "5000",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        ready = json.loads(process.stdout.readline() or process.stderr.read())
+        assert (ready["symbols"], ready["bars"], ready["index"], ready["speed"]) == (["AAPL"], 52, 26, "lockstep")
+        request = urllib.request.Request(
+            f"{ready['url']}/v2/account", headers={"APCA-API-KEY-ID": "a", "APCA-API-SECRET-KEY": "b"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["cash"] == "5000"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--cash", "lots"], "--cash 'lots' is no amount"), (["--cash", "-5"], "--cash"),
+        (["--speed", "warp"], "speed is 'warp'"), (["--start", "2031-01-01"], "lies after the last of 6 bars"),
+    ],
+)
+def test_mistakes_are_named(words: list[str], expected: str) -> None:
+    parser = argparse.ArgumentParser()
+    exchange.add_parser(parser.add_subparsers())
+    arguments = parser.parse_args(["exchange", "serve", *words])
+    with pytest.raises(UserError, match=expected):
+        exchange.build_server(arguments, panel_of({"AAPL": [CALM] * 6}), None)
+
+
+def test_history_reaches_back_from_the_start() -> None:
+    assert exchange.first_day_of_history("2024-03-01", 30) == "2024-01-31"
+    assert exchange.first_day_of_history(None, 30) is None
+    with pytest.raises(UserError, match="soon"):
+        exchange.first_day_of_history("soon", 30)
