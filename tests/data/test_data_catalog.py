@@ -60,6 +60,13 @@ def test_cache_gives_the_same_panel_and_forgives_damage(home):
     assert load_panel(home, ["AAPL"], "15m", *WEEK, synth_seed=8).close.tolist() != fresh.close.tolist()
 
 
+def test_the_cache_does_not_grow_for_ever(home):
+    for day in range(4, 16):
+        load_panel(home, ["IBM"], "15m", "2012-06-01", f"2012-06-{day:02}")
+    kept = list((home / "data" / "cache").iterdir())
+    assert len(kept) == 8
+
+
 def test_a_home_that_cannot_be_written_costs_only_time(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")

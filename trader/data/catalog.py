@@ -7,6 +7,7 @@ neither place covers alone is refused: real and synthetic bars, or eras ten year
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
@@ -24,6 +25,8 @@ from trader.data.synthesize import CONSTRUCTION, intraday_panel
 from trader.data.timeframe import DAILY, FIFTEEN, Timeframe, available_at, parse_timeframe
 from trader.utils.errors import UserError
 from trader.utils.paths import bundled_dir
+
+CACHE_FILES = 8             # panels kept under data/cache, some megabytes each; the oldest go
 
 
 def load_panel(
@@ -172,13 +175,15 @@ def _read_cache(path: Path, symbols: list[str], frame: Timeframe) -> BarPanel | 
 
 
 def _write_cache(path: Path, panel: BarPanel) -> None:
-    import contextlib
     import io
 
     buffer = io.BytesIO()
     np.savez(buffer, **{name: getattr(panel, name) for name in ("ts_ns", "available_ns", *FIELDS)})
-    with contextlib.suppress(UserError):      # a read-only or full home costs time, not the answer
+    with contextlib.suppress(UserError, OSError):       # a read-only or full home costs time, not the answer
         write_atomically(path, buffer.getvalue())
+        by_age = sorted(path.parent.glob("synthetic-*.npz"), key=lambda p: p.stat().st_mtime_ns)
+        for old in by_age[:-CACHE_FILES]:
+            old.unlink(missing_ok=True)
 
 
 def _sample_hash() -> str:

@@ -95,7 +95,7 @@ class LiveDataValidator:
         fine = ok & (v >= self.min_volume)
         if not stale and bool(fine.all()):
             return ok, []
-        missing = np.isnan(c) & np.isnan(v) & np.isnan(o) & np.isnan(h) & np.isnan(l)
+        missing = np.isnan(np.fmax(np.fmax(o, c), np.fmax(np.fmax(h, l), v)))       # NaN only where all five are
         if not stale and bool((fine | missing).all()):
             return ok, []
         return self._explained(slice, previous_close, now_ns, ok, missing, stale)
