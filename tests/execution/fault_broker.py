@@ -16,6 +16,13 @@ OPEN = ("new", "accepted", "held", "partially_filled")
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
+async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait for what no event announces."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 @dataclass
 class FaultBroker:
     """Answers on ``http://127.0.0.1:port``.
@@ -59,12 +66,6 @@ class FaultBroker:
 
     def by_client_id(self, client_order_id: str) -> list[dict[str, Any]]:
         return [order for order in self.orders.values() if order["client_order_id"] == client_order_id]
-
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        """Wait for something that the server's handlers bring about."""
-        async with asyncio.timeout(timeout_s):
-            while not condition():
-                await asyncio.sleep(0.005)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

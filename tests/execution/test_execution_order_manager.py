@@ -10,7 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from fault_broker import FaultBroker
+from fault_broker import FaultBroker, until
 
 from trader.core import events as ev
 from trader.core.commands import Cancel, CancelAll, Submit
@@ -180,7 +180,7 @@ async def test_early_news_of_legs_waits_for_the_acceptance(server: FaultBroker, 
     manager = OrderManager(broker)
     server.fault("POST /orders", "hang:after")
     sending = asyncio.create_task(manager.execute(submit(take_profit=Decimal(110), stop_loss=Decimal(90))))
-    await server.until(lambda: bool(server.orders))
+    await until(lambda: bool(server.orders))
     order = server.by_client_id("run-e1")[0]
     leg = order["legs"][0] | {"status": "new"}
     assert manager.on_trade_update({"data": {"event": "new", "order": leg}}) == []

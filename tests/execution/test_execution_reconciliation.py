@@ -53,8 +53,8 @@ def broker_order(name: str = "e1", **fields: Any) -> BrokerOrder:
 
 
 def activity(execution: str, quantity: str, price: str, cumulative: str, order: str = "B-e1") -> BrokerFill:
-    return BrokerFill(activity_id=f"2026::{execution}", execution_id=execution, order_id=order, symbol="AAPL", side="buy",
-                      quantity=D(quantity), price=D(price), cumulative=D(cumulative), ts_ns=5)
+    return BrokerFill(activity_id=f"2026::{execution}", execution_id=execution, order_id=order, symbol="AAPL",
+                      side="buy", quantity=D(quantity), price=D(price), cumulative=D(cumulative), ts_ns=5)
 
 
 def settle(book: Book, broker: BrokerView, ts: int = 9) -> list[str]:

@@ -42,8 +42,8 @@ def read_bar(raw: Mapping[str, Any]) -> StreamBar:
             str(raw["S"]), read_time(raw["t"]), float(raw["o"]), float(raw["h"]), float(raw["l"]), float(raw["c"]),
             float(raw["v"]), _optional(raw.get("vw")), _optional(raw.get("n")),
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"bar without a readable {error}: {raw!r:.160}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"bar without a readable field ({type(error).__name__}: {error}): {raw!r:.160}") from None
 
 
 def read_time(value: Any) -> int:

@@ -102,7 +102,7 @@ class ReconciliationEngine:
     async def resolve_discrepancies(self, report: ReconciliationReport) -> Resolution:
         """Bring both sides together, hand out the events, carry out the commands."""
         resolution = resolve(report.local, report.broker, report.discrepancies, report.ts)
-        self._booked(resolution.booked)
+        self._booked([*resolution.booked, *_accounted_for(report)])
         done = ev.Reconciled(
             ts=report.ts, green=not report.has_discrepancies,
             differences=tuple(f"{d.type}: {d.details}" for d in report.discrepancies), actions=resolution.actions,
@@ -174,3 +174,13 @@ class ReconciliationEngine:
         if apply is not None:
             for event in events:
                 apply(event)
+
+
+def _accounted_for(report: ReconciliationReport) -> list[BrokerOrder]:
+    """Orders with fills on which both sides agree: the stream can bring nothing older about them."""
+    found = []
+    for order, _ in report.broker.flat_orders():
+        ours = report.local.orders.get(order.client_order_id)
+        if ours is not None and order.filled_quantity and ours.filled_quantity == order.filled_quantity:
+            found.append(order)
+    return found

@@ -128,6 +128,8 @@ class Translator:
         if order.commission is not None:
             commission = order.commission - self._commission.get(order.id, ZERO)
             self._commission[order.id] = order.commission
+        if body.get("commission") is not None:                      # the embedded exchange tells each one
+            commission = _finite(body, "commission")
         # Without an execution id the cumulative quantity makes the fill countable once.
         execution = str(body.get("execution_id") or f"{order.id}@{order.filled_quantity}")
         return [
@@ -223,10 +225,17 @@ _HANDLERS: dict[str, _Handler] = {
 _ACCEPTANCES = frozenset(name for name, handler in _HANDLERS.items() if handler is Translator._accepted) | {"rejected"}
 
 
-def _positive(body: dict[str, Any], field: str) -> Decimal:
+def _finite(body: dict[str, Any], field: str) -> Decimal:
     value = Decimal(str(body.get(field)))
-    if not value.is_finite() or value <= 0:
+    if not value.is_finite():
         raise Unreadable(f"fill with {field} {body.get(field)!r}")
+    return value
+
+
+def _positive(body: dict[str, Any], field: str) -> Decimal:
+    value = _finite(body, field)
+    if value <= 0:
+        raise Unreadable(f"fill with {field} {value}")
     return value
 
 
