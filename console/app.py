@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import monotonic
@@ -37,7 +40,7 @@ class AlphaTradeApp(App[str], inherit_bindings=False):
 
     def __init__(self, feed: Feed, *, theme: str | None = None, keys: Mapping[str, object] | None = None,
                  exports: Path | None = None, hz: float = 5.0, clock: Callable[[], float] = monotonic,
-                 driver_class: type[Driver] | None = None) -> None:
+                 driver_class: type[Driver] | None = None, painted: Callable[[], None] | None = None) -> None:
         self.feed = feed
         self.clock = clock
         self.exports = exports or Path.cwd() / "results" / "exports"
@@ -51,6 +54,7 @@ class AlphaTradeApp(App[str], inherit_bindings=False):
         self.theme = full_name(theme)
         self.set_keymap({key.id: key.keys for key, old in zip(self.keys, KEYS, strict=True) if key.keys != old.keys})
         self._period = 1.0 / hz
+        self._painted = painted
         self._frozen_at: float | None = None
         self._newest: Frame | None = None
         self._newest_at = clock()
@@ -69,8 +73,13 @@ class AlphaTradeApp(App[str], inherit_bindings=False):
         return LiveScreen()
 
     def on_mount(self) -> None:
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit, "stop")
         self.tick()
         self.set_interval(self._period, self.tick)
+        if self._painted is not None:
+            self.call_after_refresh(self._painted)
 
     # -- the tick --------------------------------------------------------------------------------------------
 
@@ -145,15 +154,15 @@ class AlphaTradeApp(App[str], inherit_bindings=False):
         from console.keymap import display
 
         shown = next((each for each in reversed(self.screen_stack) if isinstance(each, FrameScreen)), None)
-        for key in shown.keys() if shown else ():
+        for key in shown.usable_keys() if shown else ():
             if key.palette:
                 node = self if key.scope == "app" else shown
-                yield SystemCommand(f"{key.label}: {key.id.replace('_', ' ')}", escape(f"{key.about} ({display(key.keys)})"),
-                                    lambda action=key.action, node=node: self.run_worker(
-                                        self.run_action(action, node)))
+                yield SystemCommand(
+                    f"{key.label}: {key.id.replace('_', ' ')}", escape(f"{key.about} ({display(key.keys)})"),
+                    lambda action=key.action, node=node: self.run_worker(self.run_action(action, node)))
         for name in NAMES:
             yield SystemCommand(f"Theme: {name.removeprefix('alphatrade-')}", "Change the colours",
-                                lambda name=name: setattr(self, "theme", name))   
+                                lambda name=name: setattr(self, "theme", name))
 
     def action_next_theme(self) -> None:
         self.theme = NAMES[(NAMES.index(self.theme) + 1) % len(NAMES)] if self.theme in NAMES else NAMES[0]
@@ -164,7 +173,7 @@ class AlphaTradeApp(App[str], inherit_bindings=False):
 
         shown = self.screen
         if isinstance(shown, FrameScreen):
-            self.push_screen(HelpScreen(shown.keys()))
+            self.push_screen(HelpScreen(shown.usable_keys()))
 
     # -- leaving ---------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from trader.options import SessionOptions
 
 PROGRAM = "alphatrade-tui"
-STOP_SECONDS = 30.0
 EXAMPLES = """\
 examples:
   alphatrade-tui                                   a simulated session on the bundled bars
@@ -113,11 +112,13 @@ def _run(arguments: argparse.Namespace, home: Path) -> int:
 
 
 def _options(arguments: argparse.Namespace, home: Path) -> SessionOptions:
-    from trader.options import SessionOptions
+    from trader.options import SessionOptions, parse_speed
 
     symbols = tuple(name.strip().upper() for name in (arguments.symbols or "").split(",") if name.strip())
     if arguments.symbols is not None and not symbols:
         raise UserError(f"--symbols {arguments.symbols!r}: expected names such as AAPL,MSFT")
+    if arguments.speed is not None:
+        parse_speed(arguments.speed)                    # a mistake is said before anything starts
     return SessionOptions(
         home=home, mode=arguments.mode, config=arguments.config, speed=arguments.speed, stop_after=arguments.stop_after,
         log_format=arguments.log_format, persist=arguments.persist, symbols=symbols or None,
@@ -129,14 +130,15 @@ def _need_terminal() -> None:
         raise UserError("the console needs a terminal for input and output; --no-ui runs the session without one")
 
 
-def _show(feed: Feed, arguments: argparse.Namespace, home: Path) -> str | None:
+def _show(feed: Feed, arguments: argparse.Namespace, home: Path,
+          painted: Callable[[], None] | None = None) -> str | None:
     """Run the screen; what it says to do with the session, None where the screen failed."""
     from console.app import AlphaTradeApp
     from trader.config import load_settings
 
     settings = load_settings(home, arguments.config).settings.console
     app = AlphaTradeApp(feed, theme=arguments.theme or settings.theme, keys=settings.keys, hz=settings.refresh_hz,
-                        exports=home / "results" / "exports")
+                        exports=home / "results" / "exports", painted=painted)
     try:
         return app.run()
     finally:
@@ -174,7 +176,8 @@ def _live(arguments: argparse.Namespace, home: Path) -> int:
         _confirm_live()
     from console.session import host_and_show
 
-    return host_and_show(options, simulated=mode == "sim", show=lambda feed: _show(feed, arguments, home))
+    return host_and_show(options, simulated=mode == "sim",
+                         show=lambda feed, painted: _show(feed, arguments, home, painted))
 
 
 def _confirm_live() -> None:

@@ -17,6 +17,7 @@ from trader.frames import Frame
 from trader.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from console.session import HostInWaiting
     from trader.host import EngineHost
     from trader.replay import Follower, Player
 
@@ -52,7 +53,7 @@ class Feed(Protocol):
 class LiveFeed:
     """The host in this process; it was started before the screen and outlives it."""
 
-    def __init__(self, host: EngineHost, *, simulated: bool = True) -> None:
+    def __init__(self, host: EngineHost | HostInWaiting, *, simulated: bool = True) -> None:
         self.host = host
         self.can = Abilities(live=True, resume=True, command=simulated)
         self.source = "live"

@@ -49,7 +49,7 @@ class OrdersPane(Pane):
     TITLE = "Orders"
     EMPTY = "no order yet"
     COLUMNS = (
-        Column("time", "Time", lambda r: cell(f.clock_time(r.updated_ns), "muted"), left=True, drop=4,
+        Column("time", "Time", lambda r: cell(f.weekday_time(r.updated_ns), "muted"), left=True, drop=4,
                order=lambda r: r.updated_ns),
         Column("symbol", "Symbol", lambda r: cell(r.symbol, "strong" if r.is_open else ""), left=True),
         Column("side", "Side", _side, left=True),

@@ -64,7 +64,7 @@ class PositionsPane(Pane):
             ("shares", [(f.quantity(abs(row.quantity)), "strong")]),
             ("average entry", [(f.number(row.average_price), "")]),
             ("last price", [(f.number(row.last_price), "")]),
-            ("market value", [(f"${f.number(row.market_value)}", ""),
+            ("market value", [(f"{f.dollars(row.market_value)}", ""),
                               (f"  {f.percent(row.share_of_equity)} of equity", "muted")]),
             ("unrealised P&L", [*_gain(row), (f"  {f.signed_percent(row.unrealized_pct)}",
                                               f.gain_tone(row.unrealized_pct, 4))]),
@@ -76,7 +76,7 @@ class PositionsPane(Pane):
         ]
         if row.stop_loss is not None:
             risk = (row.average_price - row.stop_loss) * row.quantity
-            facts.append(("at risk to the stop", [(f"${f.number(risk)}", ""),
+            facts.append(("at risk to the stop", [(f"{f.dollars(risk)}", ""),
                                                   *([(f"  {f.percent(risk / frame.account.equity)} of equity", "muted")]
                                                     if frame.account.equity else [])]))
         facts.append((f"Working orders  {len(working)}", []))

@@ -40,7 +40,7 @@ class SlippagePane(Pane):
 
     def summary(self, frame: Frame) -> str:
         total = next((row for row in frame.slippage if row.symbol == "ALL"), None)
-        return "" if total is None else f"${f.number(total.cost)} in {total.executions} fills"
+        return "" if total is None else f"{f.dollars(total.cost)} in {total.executions} fills"
 
     def facts(self, row: SlippageRow, frame: Frame) -> Facts:
         fills = [fill for fill in frame.fills if row.symbol in ("ALL", fill.symbol)]
@@ -50,7 +50,7 @@ class SlippagePane(Pane):
             ("mean", [*_bps(row.mean_bps), (" bps", "muted")]),
             ("median", [*_bps(row.median_bps), (" bps", "muted")]),
             ("95th percentile", [*_bps(row.p95_bps), (" bps", "muted")]),
-            ("cost", [(f"${f.number(row.cost)}", "")]),
+            ("cost", [(f"{f.dollars(row.cost)}", "")]),
             ("fill rate", [(f.percent(row.fill_rate), "")]),
             ("better than the bar's VWAP", [(f.percent(row.beat_vwap, 1), "")]),
             ("median submit to acknowledge", [(f"{f.number(row.latency_ms, 1)} ms", "")]),

@@ -130,7 +130,7 @@ def account_line(frame: Frame, room: int) -> list[Part]:
                   for money in (account.gross_exposure, account.net_exposure))
     win_rate = f" {account.wins / account.trades * 100:.0f}% won" if account.trades else ""
     return fit([
-        (99, [("Equity ", "muted"), (f"${f.number(account.equity)}", "strong")]),
+        (99, [("Equity ", "muted"), (f"{f.dollars(account.equity)}", "strong")]),
         (100, [("Day ", "muted"), (f"{f.arrow(account.day_pnl)} {f.signed(account.day_pnl)}",
                                    f"{tone}_strong" if tone else "strong"), (f" {f.signed_percent(share)}", tone),
                (word, "alarm" if "LIMIT" in word else "warn_strong")]),
@@ -138,8 +138,8 @@ def account_line(frame: Frame, room: int) -> list[Part]:
               *([(f" warn -{f.percent(warn, 1)}", "muted")] if room >= 130 else [])]),
         (80, [("DD ", "muted"), (f.percent(account.drawdown), "")]),
         (75, [("gross ", "muted"), (f.percent(gross, 1), "")]),
-        (70, [("cash ", "muted"), (f"${f.number(account.cash, 0)}", "")]),
-        (65, [("power ", "muted"), (f"${f.number(account.buying_power, 0)}", "")]),
+        (70, [("cash ", "muted"), (f"{f.dollars(account.cash, 0)}", "")]),
+        (65, [("power ", "muted"), (f"{f.dollars(account.buying_power, 0)}", "")]),
         (60, [("open ", "muted"), (f.signed(account.unrealized_pnl), f.gain_tone(account.unrealized_pnl))]),
         (55, [("closed ", "muted"), (f.signed(account.realized_pnl), f.gain_tone(account.realized_pnl))]),
         (50, [("fees ", "muted"), (f.number(account.fees), "")]),

@@ -33,7 +33,7 @@ class FrameScreen(Screen[Any]):
         self.moment = moment
         self.frame = frame
 
-    def keys(self) -> tuple[Key, ...]:
+    def usable_keys(self) -> tuple[Key, ...]:
         """Keys that work here, for key bar, help and palette."""
         return tuple(key for key in self.owner.keys if key.scope in (*self.SCOPES, "app") and self.allows(key))
 
@@ -48,5 +48,5 @@ class FrameScreen(Screen[Any]):
 
     def on_screen_resume(self) -> None:
         for bar in self.query(KeyBar):
-            bar.show_keys(self.keys())
+            bar.show_keys(self.usable_keys())
         self.owner.tick()

@@ -118,6 +118,7 @@ class MonitorScreen(FrameScreen):
         kind = fold(self.size.width, self.size.height)
         for name in ("small", "normal", "wide"):
             self.set_class(name == kind, f"-{name}")
+        self.set_class(self.size.height >= 54, "-tall")
         self.set_class(self._maximised is not None, "-maximised")
         for name, pane in self._panes.items():
             if self._maximised is not None:

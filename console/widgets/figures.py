@@ -82,6 +82,17 @@ def short_day_time(ns: int | None) -> str:
     return UNKNOWN if not ns else moment(ns).strftime("%m-%d %H:%M")
 
 
+def weekday_time(ns: int | None) -> str:
+    """``Fri 09:45`` in New York: enough to tell today from yesterday."""
+    return UNKNOWN if not ns else moment(ns).strftime("%a %H:%M")
+
+
+def dollars(value: float | None, digits: int = 2) -> str:
+    """``$1,234.50``, ``-$22.43``."""
+    text = number(value, digits)
+    return text if text == UNKNOWN else f"-${text[1:]}" if text.startswith("-") else f"${text}"
+
+
 def weekday(ns: int | None) -> str:
     """``Mon 3 Jun 2013`` in New York."""
     return UNKNOWN if not ns else moment(ns).strftime("%a %-d %b %Y")

@@ -19,12 +19,15 @@ from console import cli
     (["--nonsense"], "--nonsense"),
     ([], "needs a terminal"),
     (["--no-ui", "--symbols", ","], "--symbols"),
+    (["--no-ui", "--speed", "quick"], "speed 'quick'"),
 ])
 def test_mistakes_are_one_line_and_a_code(words, said, capsys, tmp_path):
     code = cli.main([*words, "--home", str(tmp_path)])
     captured = capsys.readouterr()
     assert code == 2
-    assert said in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
 
 
 def test_help_has_examples(capsys):
@@ -46,7 +49,8 @@ def test_version_imports_neither_screen_nor_engine():
 
 def test_the_headless_path_and_the_engine_never_import_textual():
     names = imported("import console.cli, trader.headless")
-    assert "trader.headless" in names and not names & {"textual", "rich"}
+    assert "trader.headless" in names
+    assert not names & {"textual", "rich"}
 
 
 def test_the_screen_needs_no_heavy_library():

@@ -22,7 +22,9 @@ from console.screens.resume import ResumeScreen
 # how to get there: keys, and the frame to start from
 PLACES = {
     "positions": ((), busy), "log": (("7",), busy), "filter input": (("slash", "a"), busy),
-    "help": (("question_mark",), busy), "detail": (("2", "enter"), busy), "charts": (("c",), busy), "palette": (("ctrl+p", "x"), busy), "leaving": (("q",), busy),
+    "help": (("question_mark",), busy),
+    "detail": (("2", "enter"), busy), "charts": (("c",), busy), "palette": (("ctrl+p", "x"), busy),
+    "leaving": (("q",), busy),
     "frozen": (("space",), busy), "maximised": (("f",), busy), "resume": (("r",), halted),
     "resume reason": (("r", "tab", "x"), halted),
 }
@@ -56,7 +58,8 @@ async def test_the_request_is_on_the_screen_before_the_engine_answers():
         await pilot.press("f12")
         await pilot.pause()
         banner = app.screen.query_one(Banner)
-        assert banner.display and "HALT REQUESTED" in banner.render().plain
+        assert banner.display
+        assert "HALT REQUESTED" in banner.render().plain
         app.feed.current = halted()
         app.tick()
         await pilot.pause()
@@ -117,7 +120,8 @@ async def test_resume_wants_the_word_and_a_reason():
         await pilot.pause()
         await pilot.press("r", *"resume", "enter")
         await pilot.pause()
-        assert feed.resumes == [] and isinstance(app.screen, ResumeScreen)
+        assert feed.resumes == []
+        assert isinstance(app.screen, ResumeScreen)
         app.screen.query_one("#word", Input).value = "RESUME"
         await pilot.press("enter")
         await pilot.pause()
@@ -133,7 +137,8 @@ async def test_resume_wants_the_word_and_a_reason():
         await pilot.press("enter")
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert feed.resumes[-1][1] == "feed is back" and not isinstance(app.screen, ResumeScreen)
+        assert feed.resumes[-1][1] == "feed is back"
+        assert not isinstance(app.screen, ResumeScreen)
 
 
 @pytest.mark.parametrize(("key", "choice"), [("h", "halt"), ("l", "leave"), ("s", "stop")])
@@ -166,4 +171,5 @@ async def test_escape_stays():
         await pilot.pause()
         await pilot.press("q", "escape")
         await pilot.pause()
-        assert app.is_running and not isinstance(app.screen, LeaveScreen)
+        assert app.is_running
+        assert not isinstance(app.screen, LeaveScreen)

@@ -7,7 +7,6 @@ import json
 from dataclasses import replace
 
 from frames_sample import LOG, FakeFeed, StillClock, busy
-from trader.frames import LogRow
 
 from console.app import AlphaTradeApp
 from console.panes.log import LogPane
@@ -17,6 +16,7 @@ from console.panes.status import Banner, Moment, account_line, status_lines
 from console.screens.charts import ChartsScreen
 from console.screens.detail import DetailScreen, facts_content
 from console.widgets.line_table import text_of
+from trader.frames import LogRow
 
 
 def plain(parts):
@@ -33,7 +33,8 @@ async def test_freezing_stops_paint_but_not_intake_nor_the_lines_on_top():
         feed.current = replace(busy(), seq=900, positions=(), account=replace(busy().account, day_pnl=-400.0))
         app.tick()
         await pilot.pause()
-        assert feed.reads > reads and len(pane.shown) == 4
+        assert feed.reads > reads
+        assert len(pane.shown) == 4
         assert "-400.00" in app.screen.query_one("#account").render().plain
         assert "FROZEN" in app.screen.query_one("#status").render().plain
         assert "frozen" in pane.border_title
@@ -66,7 +67,8 @@ async def test_filter_through_the_input_and_escape():
         assert {row.symbol for row in pane.shown} == {"MSFT"}
         await pilot.press("enter")
         await pilot.pause()
-        assert app.focused is pane and "/msft 3 of 10" in pane.border_title
+        assert app.focused is pane
+        assert "/msft 3 of 10" in pane.border_title
         await pilot.press("escape")
         await pilot.pause()
         assert len(pane.shown) == 10
@@ -84,7 +86,8 @@ async def test_export_writes_what_is_shown(tmp_path):
     as_json = json.loads(next((tmp_path / "exports").glob("orders-*.json")).read_text())
     with next((tmp_path / "exports").glob("orders-*.csv")).open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(as_json) == 10 and rows[0]["client_order_id"] == as_json[0]["client_order_id"]
+    assert len(rows) == len(as_json) == 10
+    assert rows[0]["client_order_id"] == as_json[0]["client_order_id"]
 
 
 async def test_export_to_a_place_that_cannot_be_written_says_so(tmp_path):
@@ -154,7 +157,8 @@ async def test_old_news_look_old():
         await pilot.pause()
         pane = app.screen.query_one(PositionsPane)
         assert "no news from the engine for 12s" in app.screen.query_one(Banner).render().plain
-        assert pane.has_class("-stale") and pane.border_subtitle == "STALE 10s ago"
+        assert pane.has_class("-stale")
+        assert pane.border_subtitle == "STALE 10s ago"
 
 
 async def test_log_lines_that_went_by_are_counted():
@@ -162,7 +166,8 @@ async def test_log_lines_that_went_by_are_counted():
     app = AlphaTradeApp(feed, clock=StillClock())
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.pause()
-        feed.current = replace(feed.current, seq=900, log=(LogRow(LOG[-1].seq + 8, LOG[-1].ts_ns, "info", "x", "later"),))
+        later = LogRow(LOG[-1].seq + 8, LOG[-1].ts_ns, "info", "session", "later")
+        feed.current = replace(feed.current, seq=900, log=(later,))
         app.tick()
         await pilot.pause()
         assert app.screen.query_one(LogPane).lost == 7
@@ -180,7 +185,9 @@ async def test_sim_speed_goes_up_and_down_from_where_it_is():
 
 def test_status_and_account_keep_what_matters_in_sixty_cells():
     first, second = status_lines(busy(), Moment(), 60)
-    assert "SIM" in plain(first) and "trading on" in plain(first) and "SYNTHETIC-INTRADAY" in plain(second)
+    assert "SIM" in plain(first)
+    assert "trading on" in plain(first)
+    assert "SYNTHETIC-INTRADAY" in plain(second)
     assert "-318.20" in plain(account_line(busy(), 60))
 
 

@@ -20,7 +20,8 @@ def test_live(snap_compare, size):
 
 
 def test_halted(snap_compare):
-    assert snap_compare(AlphaTradeApp(FakeFeed(halted()), clock=StillClock()), terminal_size=(120, 40), run_before=settle)
+    app = AlphaTradeApp(FakeFeed(halted()), clock=StillClock())
+    assert snap_compare(app, terminal_size=(120, 40), run_before=settle)
 
 
 def test_replay(snap_compare):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from console.feed import AttachFeed, LiveFeed, ReplayFeed
 from console.moments import parse_moment
 from console.panes.timeline import marks_line, speed_word, time_lines
 from console.screens.seek import SeekScreen
-from console.session import leave, wait_until_flat
+from console.session import HostInWaiting, leave, wait_until_flat
 from console.widgets.figures import NEW_YORK
 from console.widgets.words import width
 from trader.utils.errors import UserError
@@ -33,21 +34,24 @@ async def drive(*keys, check=None):
     return player
 
 
-@pytest.mark.parametrize(("keys", "told"), [
-    (("right",), [("step", 1)]), (("left",), [("step", -1)]), (("shift+right",), [("step", 26)]),
-    (("shift+left",), [("step", -26)]), (("home",), [("fraction", 0.0)]), (("end",), [("fraction", 1.0)]),
-    (("n", "f"), [("run_to", "fill")]), (("n", "v"), [("run_to", "veto")]), (("n", "e"), [("run_to", "error")]),
-    (("n", "h"), [("run_to", "halt")]), (("n", "escape"), []),
-])
-async def test_keys_move_the_player(keys, told):
-    assert (await drive(*keys)).told == told
+MOVES = {
+    ("right",): ("step", 1), ("left",): ("step", -1), ("shift+right",): ("step", 26), ("shift+left",): ("step", -26),
+    ("home",): ("fraction", 0.0), ("end",): ("fraction", 1.0), ("n", "f"): ("run_to", "fill"),
+    ("n", "v"): ("run_to", "veto"), ("n", "e"): ("run_to", "error"), ("n", "h"): ("run_to", "halt"),
+}
+
+
+async def test_keys_move_the_player():
+    player = await drive(*(key for keys in MOVES for key in keys), "n", "escape")
+    assert player.told == list(MOVES.values())
 
 
 async def test_space_plays_and_pauses_and_brackets_change_the_speed():
     player = await drive("space")
     assert player.playing
     player = await drive("space", "space", "right_square_bracket", "right_square_bracket", "left_square_bracket")
-    assert not player.playing and player.pace == 2.0
+    assert not player.playing
+    assert player.pace == 2.0
 
 
 async def test_stepping_pauses():
@@ -104,7 +108,8 @@ def test_the_time_line_fits_its_room(room):
 
 def test_the_gravest_mark_wins_its_cell():
     assert marks_line(((0.5, "fill"), (0.5, "halt"), (0.5, "veto")), 10) == [(" " * 5, ""), ("■", "bad_strong")]
-    assert speed_word(0.25) == "×0.25" and speed_word(float("inf")) == "max"
+    assert speed_word(0.25) == "×0.25"
+    assert speed_word(float("inf")) == "max"
 
 
 def test_a_broken_player_is_an_error_on_the_screen_not_a_crash():
@@ -156,15 +161,18 @@ class Host:
 def test_a_live_feed_halts_its_host_and_reports_its_end():
     host = Host()
     feed = LiveFeed(host)
-    assert feed.halt("f12") is None and host.said == [("halt", "console", "f12")]
+    assert feed.halt("f12") is None
+    assert host.said == [("halt", "console", "f12")]
     assert feed.error() is None
     host.error, host.user_error = "no keys", UserError("no keys")
-    assert feed.error() == "no keys" and feed.refused()
+    assert feed.error() == "no keys"
+    assert feed.refused()
 
 
 def test_leaving_stops_or_waits_until_flat(capsys):
     host = Host()
-    assert leave(host, None, "halt") == 0 and host.said == [("stop",)]
+    assert leave(host, None, "halt") == 0
+    assert host.said == [("stop",)]
     host = Host()
     host.user_error = UserError("port 8080 is busy", exit_code=2)
     assert leave(host, None, "refused") == 2
@@ -173,13 +181,45 @@ def test_leaving_stops_or_waits_until_flat(capsys):
     assert not wait_until_flat(Host("closing"), within_s=0.0)
 
 
-def test_an_attached_session_is_halted_through_its_follower():
-    from threading import Event
+def test_a_halt_before_the_engine_is_up_is_delivered_first():
+    host, begin = Host(), Event()
+    host.start = lambda: host.said.append("started")
 
+    def make():
+        begin.wait(5)
+        return host
+    waiting = HostInWaiting(make)
+    waiting.start()
+    assert waiting.alive
+    assert waiting.frame().seq == 0
+    assert waiting.resume("me", "why")
+    waiting.halt("console", "f12")
+    waiting.painted()
+    begin.set()
+    assert waiting.ready(5) is host
+    waiting.halt("console", "again")
+    assert host.said == ["started", ("halt", "console", "f12"), ("halt", "console", "again")]
+
+
+@pytest.mark.parametrize(("error", "code"), [(UserError("no such file x.yaml"), 2), (ImportError("no pandas"), 70)])
+def test_an_engine_that_cannot_start_is_said(error, code, capsys):
+    def make():
+        raise error
+    waiting = HostInWaiting(make)
+    waiting.start()
+    waiting.painted()
+    assert waiting.ready(5) is None
+    assert LiveFeed(waiting).refused() == (code == 2)
+    assert leave(waiting, None, "stop") == code
+    assert str(error) in capsys.readouterr().err
+
+
+def test_an_attached_session_is_halted_through_its_follower():
     heard = Event()
     follower = SimpleNamespace(poll=busy, halt=lambda reason: heard.set())
     feed = AttachFeed(follower, threaded=False)
-    assert feed.can.live and not feed.can.resume
+    assert feed.can.live
+    assert not feed.can.resume
     assert feed.frame().account.equity == busy().account.equity
     assert feed.halt("f12") is None
     assert heard.wait(5)
