@@ -158,7 +158,7 @@ async def test_what_a_dead_stream_missed_is_reconciled_with_the_real_executions(
     assert {d.type for d in report.discrepancies} >= {"quantity", "cash", "unknown"}
     assert await desk.reconciler.run_until_green()
     desk.agree()
-    executions = {a.id.rpartition("::")[2] for a in desk.server.venue.activities}
+    executions = {fill.execution_id for fill in await desk.broker.get_fill_activities()}
     assert desk.book.orders["run-e1"].executions == executions
     await until(lambda: len(desk.states) >= 3)
     assert desk.states[:3] == ["up", "reconnecting", "up"]

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trader.core import events as ev
@@ -108,6 +108,8 @@ FIELDS = st.sampled_from(["id", "client_order_id", "symbol", "side", "status", "
                           "limit_price", "commission", "replaces", "submitted_at"])
 
 
+@settings(max_examples=300, deadline=None)
+@example(event="new", order={"legs": 1}, qty=None, price=None, whole=None)
 @given(event=st.sampled_from(["new", "fill", "partial_fill", "canceled", "replaced", "restated", "?"]) | JSON,
        order=st.dictionaries(FIELDS, JSON, max_size=6), qty=JSON, price=JSON, whole=st.none() | JSON)
 def test_nothing_on_the_wire_raises(event: Any, order: Any, qty: Any, price: Any, whole: Any) -> None:

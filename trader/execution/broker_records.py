@@ -154,7 +154,7 @@ def parse_order(raw: Any) -> BrokerOrder:
         replaces=str(body.get("replaces") or ""),
         replaced_by=str(body.get("replaced_by") or ""),
         commission=_number(body, "commission"),
-        legs=tuple(parse_order(leg) for leg in body.get("legs") or ()),
+        legs=tuple(parse_order(leg) for leg in _sequence(body, "legs")),
     )
 
 
@@ -270,6 +270,15 @@ def _mapping(raw: Any, kind: str) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         raise Unreadable(f"expected {kind} as a JSON object, got {_excerpt(raw)}")
     return raw
+
+
+def _sequence(body: Mapping[str, Any], field: str) -> list[Any]:
+    value = body.get(field)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Unreadable(f"field {field!r} is no array: {_excerpt(value)}")
+    return value
 
 
 def _text(body: Mapping[str, Any], field: str) -> str:

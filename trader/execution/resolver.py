@@ -45,6 +45,9 @@ def resolve(local: LocalView, broker: BrokerView, discrepancies: Iterable[Discre
     for fill in broker.fills:
         fills.setdefault(fill.order_id, []).append(fill)
     names = dict.fromkeys(d.key for d in discrepancies if d.subject == "order")
+    # What became of an order's exits belongs to what became of the order: both are booked in one go.
+    for name in [n for n in names if n in pairs]:
+        names.update(dict.fromkeys(leg.client_order_id for leg in pairs[name][0].legs))
     # What introduces others comes first: parents before their legs, successors before what they replaced.
     for name in sorted(names, key=lambda n: _rank(pairs.get(n))):
         if name in pairs:

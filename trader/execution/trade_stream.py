@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import websockets
 from alpaca.trading.stream import TradingStream
+
+_log = logging.getLogger("alphatrade.execution")
 
 UP, DOWN, RECONNECTING = "up", "down", "reconnecting"
 
@@ -89,7 +92,14 @@ class TradeUpdateStream(TradingStream):
     async def _pump(self) -> None:
         while True:
             message = await self._queue.get()
-            self._on_update(message)
+            try:
+                self._on_update(message)
+            except Exception as error:
+                # The update is lost to its taker; a new connection makes the session reconcile.
+                _log.exception("a trade update could not be taken")
+                self._tell(RECONNECTING, f"an update could not be taken: {type(error).__name__}: {error}")
+                if self._ws is not None:
+                    await self._ws.close()
             async with self._advanced:
                 self.processed += 1
                 self._advanced.notify_all()
