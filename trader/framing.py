@@ -177,7 +177,9 @@ class Framer:
         return tuple(rows)
 
     def _breakers(self) -> tuple[BreakerRow, ...]:
-        return tuple(BreakerRow(b.breaker, b.state, b.multiplier, b.value, b.limit, b.action, b.until, b.detail)
+        gauges = {gauge.rule: gauge.used for gauge in self.fold.gauges.values()}
+        return tuple(BreakerRow(b.breaker, b.state, b.multiplier, gauges.get(b.breaker, b.value), b.limit, b.action,
+                                b.until, b.detail)
                      for b in self.fold.breakers.values())
 
     def _slippage(self) -> tuple[SlippageRow, ...]:

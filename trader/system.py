@@ -18,9 +18,10 @@ from typing import Any
 
 from trader.core import events as ev
 from trader.core.book import Book
-from trader.core.clock import Clock, SystemClock, VirtualClock
+from trader.core.clock import DAY_NS, Clock, SystemClock, VirtualClock
 from trader.core.engine import Engine
 from trader.core.fold import Fold
+from trader.core.graceful_degradation import ComponentType, GracefulDegradationManager
 from trader.core.history import History
 from trader.core.ids import ClientIds, new_run_id
 from trader.core.journal import Journal
@@ -36,7 +37,7 @@ from trader.session.learner import Learner, LoadedModel
 from trader.session.loops import FreeRun, LockStep
 from trader.session.market import MarketFeed
 from trader.session.plan import SIM, SessionPlan, make_plan
-from trader.session.previous import Carried, carry_over, last_run
+from trader.session.previous import Carried, last_state
 from trader.session.recorder import Recorder
 from trader.session.venue_control import VenueControl
 from trader.session.venue_thread import VenueThread, build_venue
@@ -49,7 +50,9 @@ from trader.utils.session_file import SessionInfo, SessionLock, own_process_star
 log = logging.getLogger("alphatrade.session")
 
 SIM_KEYS = ("sim", "sim")                   # the embedded exchange takes any pair
-HANDOVER_SLICE = 260                        # in lock-step a new model takes over at this slice, however long it took
+HANDOVER_SLICE = 260                        # in lock-step a new model takes over so many slices after its training began
+STALE_LEVELS = ("STALE", "CRITICAL")
+RETRAIN_PAUSE_NS = 5 * DAY_NS
 HALT_SECONDS = 60.0                         # a caller of emergency_halt waits so long for "flat"
 CONTROL_HALT_SECONDS = 3.0                  # a command line hears sooner; the halt goes on
 TRADE_STREAM_SECONDS = 15.0
@@ -84,6 +87,8 @@ class AlphaTradeSystem:
         self._recorder: Recorder | None = None
         self._latch: HaltLatch | None = None
         self._venue_control: VenueControl | None = None
+        self._trained_at = 0
+        self._take_over_at = 0
 
     # --- life --------------------------------------------------------------------------------------------
 
@@ -108,10 +113,10 @@ class AlphaTradeSystem:
             self._elsewhere = next((s for s in running_sessions(plan.home) if s.mode == plan.mode), None)
             raise
         self._closers.append(lock.release)
-        setup_logging(plan.home, settings.log, plan.loaded.secrets.values())
-        if plan.mode == SIM:
-            self._clock = VirtualClock(int(plan.panel.available_ns[plan.first - 1]) if plan.panel and plan.first else 0)
+        self._closers.append(setup_logging(plan.home, settings.log, plan.loaded.secrets.values()).close)
         url, data_url = await self._open_venue(plan)
+        if self._venue_control is not None:
+            self._clock = VirtualClock(int((await self._venue_control.state())["now_ns"]))
         key, secret = SIM_KEYS if plan.mode == SIM else (
             plan.loaded.secrets.api_key or "", plan.loaded.secrets.secret_key or "")
         self.link = BrokerLink(key=key, secret=secret, base_url=url, data_url=data_url, clock=self._clock)
@@ -119,7 +124,7 @@ class AlphaTradeSystem:
         account = await self.link.broker.connect()
         self._run_id = new_run_id(plan.mode)
         account_key = account.account_number if plan.persist else self._run_id
-        carried = self._carried(plan, account_key)
+        carried = await asyncio.to_thread(last_state, plan.home, plan.mode, account_key)
         self._open_journal(plan, account_key)
         market = self.market = MarketFeed(
             plan, key=key, secret=secret, base_url=url, data_url=data_url, clock=self._clock,
@@ -135,11 +140,10 @@ class AlphaTradeSystem:
         if plan.mode != SIM:
             return plan.loaded.secrets.trading_url(plan.mode), None
         if plan.venue_url is not None:
-            if plan.venue_control is not None:
-                self._venue_control = VenueControl.at(plan.venue_control)
-                self._closers.append(self._venue_control.close)
-            elif plan.lock_step:
-                raise UserError("lock-step needs the venue's control port: give --venue-control HOST:PORT")
+            if plan.venue_control is None:
+                raise UserError("a session on another exchange needs its control port too: --venue-control HOST:PORT")
+            self._venue_control = VenueControl.at(plan.venue_control)
+            self._closers.append(self._venue_control.close)
             return plan.venue_url, plan.venue_url
         venue = VenueThread(lambda: build_venue(plan))
         await asyncio.to_thread(venue.start)
@@ -147,10 +151,6 @@ class AlphaTradeSystem:
         self._venue_control = VenueControl("127.0.0.1", venue.control_port)
         self._closers.append(self._venue_control.close)
         return venue.url, venue.url
-
-    def _carried(self, plan: SessionPlan, account_key: str) -> Carried | None:
-        previous = last_run(plan.home, plan.mode, account_key)
-        return carry_over(previous) if previous is not None else None
 
     def _open_journal(self, plan: SessionPlan, account_key: str) -> None:
         facts = {
@@ -178,7 +178,7 @@ class AlphaTradeSystem:
         engine = self._engine = build_engine(
             parts, book=self.book, apply=self.fold.apply, sink=self._recorder.sink, history=history,
             ids=ClientIds(self._run_id))
-        engine.record(ev.SessionStarted(
+        engine.start(ev.SessionStarted(
             ts=self._clock.now_ns(), run_id=self._run_id, mode=plan.mode, account=account_key, symbols=plan.symbols,
             timeframe=plan.timeframe, source=plan.source, cash=carried.cash if carried else cash,
             strategy=strategy.name, settings_hash=plan.loaded.settings_hash, limits=engine.risk.limits(),
@@ -191,7 +191,9 @@ class AlphaTradeSystem:
         orders = self.link.attach(
             lambda: self._carrier, self.book, still_wanted=self._still_wanted,
             on_halt=lambda reason: self._halt_from_inside("rejection", reason),
-            reconcile_interval_s=settings.execution.reconcile_interval_s, started_ns=self._clock.now_ns())
+            reconcile_interval_s=settings.execution.reconcile_interval_s,
+            fills_after_ns=min([self._clock.now_ns(), *(o.created_ts for o in self.book.open_orders.values())])
+            - DAY_NS)
         self._carrier = Carrier(engine, self._recorder, orders, self._clock.now_ns)
 
     async def _connect(self, plan: SessionPlan, carried: Carried | None) -> None:
@@ -205,6 +207,7 @@ class AlphaTradeSystem:
         await self.link.start(TRADE_STREAM_SECONDS)
         await self.market.start(TRADE_STREAM_SECONDS)
         self.link.recover(self.book)
+        engine.risk.system.reconciled = False           # no entries before the first green comparison
         green = await self.link.reconcile()
         await self._carrier.settle()
         if not green:
@@ -215,7 +218,15 @@ class AlphaTradeSystem:
             engine.latch()
             if carried is not None and (carried.halt_unfinished or self.book.positions):
                 self._carrier.start(engine.halt("start", "finishing the halt", self._clock.now_ns()))
+        self._degradation = self._watch_components()
         self._recorder_commit()
+
+    def _watch_components(self) -> GracefulDegradationManager:
+        """The components whose health is asked for every few seconds; their failures move the engine's ladder."""
+        manager = GracefulDegradationManager(self.engine.ladder, self._clock, self.engine.report_component)
+        manager.register_component("broker", ComponentType.BROKER, self.link.broker.health_check)
+        manager.register_component("data_feed", ComponentType.DATA, self.market.live.health_check)
+        return manager
 
     async def _open_ports(self, plan: SessionPlan, lock: SessionLock, account_key: str) -> None:
         from trader.core.health_check import HealthCheckRegistry, HealthCheckServer
@@ -263,7 +274,7 @@ class AlphaTradeSystem:
         background = [asyncio.create_task(self._commit_group()), asyncio.create_task(self._beat())]
         if not plan.lock_step:
             background.append(asyncio.create_task(self.link.reconciler.run(
-                lambda why: self.engine.report_component("broker", False, self._clock.now_ns(), why))))
+                lambda why: self._report_failure("reconciliation", why))))
         self._running = True
         try:
             if plan.lock_step:
@@ -334,7 +345,10 @@ class AlphaTradeSystem:
         if self.plan.lock_step and self.book.slices % 64 == 0:
             self._recorder_commit()
 
-    def _take(self, event: ev.AnyEvent) -> None:
+    def _report_failure(self, component: str, why: str) -> None:
+        self.engine.report_component(component, False, self._clock.now_ns(), why)
+
+    def _take(self, event: ev.Event) -> None:
         if self._engine is not None:
             self._carrier.take(event)
 
@@ -356,6 +370,8 @@ class AlphaTradeSystem:
             self._recorder.commit()
         except sqlite3.Error as error:
             self.engine.report_component("journal", False, self._clock.now_ns(), str(error))
+            return
+        self.engine.report_component("journal", True, self._clock.now_ns())
 
     async def _beat(self) -> None:
         """Heartbeat and the summary for those who look from outside."""
@@ -364,7 +380,10 @@ class AlphaTradeSystem:
             await asyncio.sleep(2.0)
             with contextlib.suppress(sqlite3.Error):
                 self._recorder.store_summary(self.summary())
-            await self.state_manager.heartbeat(equity=self.book.equity, bars=self.book.slices)
+            if not await self.state_manager.heartbeat(equity=self.book.equity, bars=self.book.slices):
+                self._halt_from_inside("lease", "another session has taken this account")
+            if not self.plan.lock_step:
+                await self._degradation.check_all()
 
     async def _every_second(self) -> None:
         """Readings that no event brings: the venue's pace and end, the market's hours."""
@@ -399,25 +418,40 @@ class AlphaTradeSystem:
         if not self._wanted_strategy.needs_model:
             return
         before = self._clock.now_ns()
-        learner = Learner(
+        self._learner = Learner(
             plan.home, settings.model.name, symbols=plan.symbols, timeframe=plan.timeframe,
             extra=settings.features.extra, months=settings.model.training_months, seed=settings.sim.seed,
             config=plan.loaded.training_path)
-        stored = await learner.stored(before)
+        stored = await self._learner.stored(before)
         if stored is not None:
             self._use_model(stored, "the stored model fits")
             return
-        if learner.refused:
-            self.engine.note("warning", "model", learner.refused)
+        if self._learner.refused:
+            self.engine.note("warning", "model", self._learner.refused)
         if settings.model.train_on_start:
-            self._learning = asyncio.create_task(learner.train(before, self.engine.record, self._clock.now_ns))
+            self._train(before)
+
+    def _train(self, before: int) -> None:
+        """Begin a training on bars before a moment; `_hand_over` takes its model."""
+        self._trained_at = before
+        self._take_over_at = self.book.slices + HANDOVER_SLICE
+        self._learning = asyncio.create_task(self._learner.train(before, self.engine.record, self._clock.now_ns))
+
+    def _renew_stale_model(self) -> None:
+        """In a simulated session a stale model is trained anew on the bars up to now; elsewhere a person decides."""
+        if self.plan.mode != SIM or self._learning is not None or not self.plan.loaded.settings.model.train_on_start:
+            return
+        stale = self.engine.risk.system.model_level in STALE_LEVELS
+        if stale and self._clock.now_ns() - self._trained_at > RETRAIN_PAUSE_NS:
+            self._train(self._clock.now_ns())
 
     async def _hand_over(self) -> None:
         """Let a freshly trained model decide; in lock-step at a fixed slice, so that no run depends on speed."""
         if self._learning is None:
+            self._renew_stale_model()
             return
         if self.plan.lock_step:
-            if self.book.slices < HANDOVER_SLICE:
+            if self.book.slices < self._take_over_at:
                 return
         elif not self._learning.done():
             return
@@ -437,8 +471,10 @@ class AlphaTradeSystem:
 
         settings, engine = self.plan.loaded.settings, self.engine
         predictor = LivePredictor(loaded.artifact, loaded.features, self.market.seen(engine.history))
+        monitor = ModelMonitor(loaded.artifact.manifest, self.plan.symbols)
+        monitor.prime(self.market.seen(engine.history))
         engine.predictor = predictor
-        engine.monitor = HealthWatch(ModelMonitor(loaded.artifact.manifest, self.plan.symbols), predictor)
+        engine.monitor = HealthWatch(monitor, predictor)
         engine.record(model_loaded(loaded.artifact, self._clock.now_ns()))
         strategy = make_strategy(
             settings.strategy.name, settings.strategy.params, barriers=loaded.barriers(self.plan.symbols))

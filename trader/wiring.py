@@ -59,7 +59,8 @@ def build_engine(
     risk = RiskPipeline(params, parts.symbols, impact)
     risk.system.bar_span_s = bar_span_ns(parts.timeframe) / 1e9
     daily = parts.timeframe == DAILY
-    validator = LiveDataValidator(max_price_change_pct=0.60 if daily else 0.25, min_volume=0 if daily else 1)
+    validator = LiveDataValidator(max_price_change_pct=0.60 if daily else 0.25, min_volume=0 if daily else 1,
+        symbols=parts.symbols)
     return Engine(
         book=book, apply=apply, sink=sink, history=history, ids=ids, validator=validator, risk=risk,
         sizer=PositionSizer(params, facts=risk.facts), strategy=parts.strategy, context=_context,

@@ -134,7 +134,7 @@ class BacktestEngine:
             ids=ClientIds(CLIENT_ID_PREFIX),
         )
         begin = int(panel.ts_ns[first])
-        engine.record(ev.SessionStarted(
+        engine.start(ev.SessionStarted(
             ts=begin, run_id=run_id, mode="backtest", account="backtest", symbols=panel.symbols,
             timeframe=panel.timeframe, source=panel.source, cash=book.cash, strategy=strategy.name,
             settings_hash=settings_hash, limits=engine.risk.limits(),

@@ -254,6 +254,7 @@ class Book:
         for position in self.positions.values():
             position.bars_held += 1
         self._revalue()
+        self.peak_equity = max(self.peak_equity, self.equity)
 
     def _revalue(self) -> None:
         gross = net = 0.0
@@ -263,7 +264,6 @@ class Book:
             gross += abs(value)
         self.gross, self.net = gross, net
         self.equity = float(self.cash) + net
-        self.peak_equity = max(self.peak_equity, self.equity)
 
     def _intent(self, event: ev.OrderIntent) -> None:
         order = Order(

@@ -23,6 +23,7 @@ from trader.core.guardian import CLOSING_ROLES, Guardian
 from trader.core.halt import HaltProcedure
 from trader.core.history import History
 from trader.core.ids import ClientIds
+from trader.core.ladder import DegradationLadder
 from trader.core.money import decimal, to_tick
 from trader.core.orders import OrderState
 from trader.core.panel import FloatArray, Slice
@@ -54,8 +55,8 @@ class Monitor(Protocol):
 class Strategy(Protocol):
     """From what is known to signals."""
 
-    name: str
-
+    @property
+    def name(self) -> str: ...
     def on_slice(self, context: Any) -> list[Signal]: ...
 
 
@@ -63,7 +64,10 @@ class Risk(Protocol):
     """The four layers."""
 
     system: Any
-    halt_reason: str | None
+
+    @property
+    def halt_reason(self) -> str | None: ...
+    def opening(self, ts: int) -> Sequence[ev.AnyEvent]: ...
 
     def on_slice(self, bar: Slice, book: Book, history: History) -> Sequence[ev.AnyEvent]: ...
     def vet(self, intent: ev.OrderIntent, book: Book, history: History) -> ev.RiskVerdict: ...
@@ -80,15 +84,6 @@ class Sizer(Protocol):
 
     def shares(self, signal: Signal, book: Book, history: History) -> int: ...
     def on_trade(self, trade: Any) -> None: ...
-
-
-class Ladder(Protocol):
-    """NORMAL → CAUTIOUS → EXIT_ONLY → HALTED."""
-
-    level: Any
-    multiplier: float
-
-    def report(self, component: str, ok: bool, now_ns: int, reason: str = "") -> ev.DegradationChanged | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +104,7 @@ class Engine:
     def __init__(
         self, *, book: Book, apply: Callable[[ev.AnyEvent], None], sink: Callable[[ev.AnyEvent], None],
         history: History, ids: ClientIds, validator: Validator, risk: Risk, sizer: Sizer, strategy: Strategy,
-        context: Callable[..., Any], ladder: Ladder, settings: EngineSettings | None = None,
+        context: Callable[..., Any], ladder: DegradationLadder, settings: EngineSettings | None = None,
         predictor: Predictor | None = None, monitor: Monitor | None = None,
     ) -> None:
         self.book = book
@@ -127,7 +122,7 @@ class Engine:
         self._sizer = sizer
         sizer.strategy = strategy.name
         self._context = context
-        self._ladder = ladder
+        self.ladder = ladder
         self._exits: dict[str, str] = {}                # symbol -> role of the exit that waits for cancels
         self._desk = Desk(book, history, ids, risk, self.record, lambda: self.now_ns)
         self._guardian = Guardian(self._desk, self.settings.default_stop_pct, self.settings.partial_patience_slices)
@@ -144,6 +139,12 @@ class Engine:
         self._apply(event)
         self._sink(event)
 
+    def start(self, session: ev.SessionStarted) -> None:
+        """Record the session's first events."""
+        self.record(session)
+        for event in self.risk.opening(session.ts):
+            self.record(event)
+
     def note(self, level: str, source: str, text: str) -> None:
         """A line for the event log."""
         self.record(ev.Note(ts=self.now_ns, level=level, source=source, text=text))
@@ -159,18 +160,21 @@ class Engine:
         self._report(component, True)
         return result
 
-    def _report(self, component: str, ok: bool, reason: str = "") -> None:
-        change = self._ladder.report(component, ok, self.now_ns, reason)
+    def _report(self, component: str, ok: bool, reason: str = "") -> ev.DegradationChanged | None:
+        change = self.ladder.report(component, ok, self.now_ns, reason)
         if change is not None:
             self.record(change)
         system = self.risk.system
-        system.degradation_level = str(self._ladder.level)
-        system.degradation_multiplier = self._ladder.multiplier
+        system.degradation_level = str(self.ladder.level)
+        system.degradation_multiplier = self.ladder.multiplier
+        return change
 
-    def report_component(self, component: str, ok: bool, now_ns: int, reason: str = "") -> None:
-        """A part outside the engine works, or does not."""
+    def report_component(
+        self, component: str, ok: bool, now_ns: int, reason: str = "",
+    ) -> ev.DegradationChanged | None:
+        """A part outside the engine works, or does not; the change of level that this brings, already recorded."""
         self.now_ns = max(self.now_ns, now_ns)
-        self._report(component, ok, reason)
+        return self._report(component, ok, reason)
 
     # --- a slice -----------------------------------------------------------------------------------------
 
@@ -309,6 +313,7 @@ class Engine:
             self._report(event.component, event.state == "up", event.detail or event.state)
         elif isinstance(event, ev.Reconciled):
             self.risk.system.reconciled = event.green
+            self._report("reconciliation", True)
         order = self.book.orders.get(getattr(event, "client_order_id", ""))
         if self.halting.running:
             return self.halting.go_on(order=order)

@@ -277,12 +277,12 @@ class Fold:
     def _risk_gauges(self, event: ev.RiskGauges) -> None:
         for gauge in event.gauges:
             self.gauges[gauge.layer, gauge.rule] = gauge
-        self.dirty.add("risk")
+        self.dirty |= {"risk", "breakers"}
 
     def _breaker(self, event: ev.BreakerChanged) -> None:
         before = self.breakers.get(event.breaker)
         self.breakers[event.breaker] = event
-        if before is not None and before.state != event.state:
+        if (before.state if before else "normal") != event.state:
             level = "info" if event.state == "normal" else "warning"
             self.say(event.ts, level, "breaker", f"{event.breaker} {event.state}: {event.detail or event.action}")
         self.dirty.add("breakers")

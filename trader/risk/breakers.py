@@ -79,7 +79,11 @@ class Breaker:
             return None
         self._place = place
         self._bounds()
-        step = self._steps[place]
+        return self.reading(ts, detail, until)
+
+    def reading(self, ts: int, detail: str = "", until: int | None = None) -> BreakerChanged:
+        """The present state as an event."""
+        step = self._steps[self._place]
         return BreakerChanged(
             ts=ts, breaker=self.name, state=step.state, multiplier=step.multiplier, value=self.value,
             limit=self.limit, action=step.action, until=until, detail=detail,

@@ -142,6 +142,10 @@ class RiskPipeline:
             1.0 - equity / peak if equity < peak else 0.0,
         )
 
+    def opening(self, ts: int) -> list[AnyEvent]:
+        """Every breaker's state at the start of a session, so that a screen shows them from the first moment."""
+        return [breaker.reading(ts) for breaker in self.breakers.values()]
+
     # --- watching ----------------------------------------------------------------------------------------
 
     def on_slice(self, bar: Slice, book: Book, history: History) -> list[AnyEvent]:

@@ -34,7 +34,7 @@ class BrokerLink:
 
     def attach(
         self, carrier_of: Callable[[], Carrier], book: Book, *, still_wanted: Callable[[str], bool],
-        on_halt: Callable[[str], None], reconcile_interval_s: float, started_ns: int,
+        on_halt: Callable[[str], None], reconcile_interval_s: float, fills_after_ns: int,
     ) -> OrderManager:
         """Make the order manager, the stream and the reconciler; the manager is what a carrier executes with."""
         self._carrier_of = carrier_of
@@ -43,7 +43,7 @@ class BrokerLink:
         self.stream = TradeUpdateStream(self._key, self._secret, self._url, self._on_update, self._on_state)
         self.reconciler = ReconciliationEngine(
             self.broker, book, reconcile_interval_s, deliver=self._deliver, execute=self._execute,
-            booked=self.orders.booked, clock=self._clock, fills_after=lambda: started_ns)
+            booked=self.orders.booked, clock=self._clock, fills_after=lambda: fills_after_ns)
         return self.orders
 
     async def start(self, timeout_s: float) -> None:
@@ -95,7 +95,7 @@ class BrokerLink:
         self._take(ev.ConnectionChanged(ts=self._clock.now_ns(), component=COMPONENT, state=state, detail=detail))
 
     def _take(self, event: ev.Event) -> None:
-        self._carrier_of().take(event)  # type: ignore[arg-type]
+        self._carrier_of().take(event)
 
     def _deliver(self, events: Sequence[ev.Event]) -> None:
         for event in events:

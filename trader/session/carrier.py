@@ -56,10 +56,10 @@ class Carrier:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def take(self, event: ev.AnyEvent) -> None:
+    def take(self, event: ev.Event) -> None:
         """News from outside (stream, probe, reconciliation): to the engine, and its commands on their way."""
         if not self.closed:
-            self.start(self._engine.on_event(event))
+            self.start(self._engine.on_event(event))  # type: ignore[arg-type]
 
     async def settle(self) -> None:
         """Return when nothing is under way any more."""

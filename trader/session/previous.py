@@ -29,14 +29,26 @@ class Carried:
     mended: str | None
 
 
-def last_run(home: Path, mode: str, account: str) -> Path | None:
-    """The directory of the newest run of this account."""
+def last_state(home: Path, mode: str, account: str) -> Carried | None:
+    """The end of this account's newest run that got as far as its first event; None when there is none.
+
+    A session that died before its start was durable left nothing behind: the one before it counts.
+    """
+    for run in runs_of(home, mode, account):
+        carried = carry_over(run)
+        if carried is not None:
+            return carried
+    return None
+
+
+def runs_of(home: Path, mode: str, account: str) -> list[Path]:
+    """The directories of this account's runs, newest first."""
     found: list[tuple[int, Path]] = []
     for file in (home / "runs").glob(f"*/{RUN_FILE}"):
         facts = read_facts(file.parent) or {}
         if facts.get("mode") == mode and facts.get("account") == account and (file.parent / JOURNAL_FILE).is_file():
             found.append((int(facts.get("started_ns", 0)), file.parent))
-    return max(found)[1] if found else None
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def carry_over(run: Path) -> Carried | None:
