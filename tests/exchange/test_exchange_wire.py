@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
+from trader.exchange import websocket
 from trader.exchange.errors import VenueError
 from trader.exchange.http import MAX_BODY, Request, Response, parse_head
 from trader.exchange.routes import TRADING_ROUTES, find_route
@@ -262,6 +263,47 @@ async def test_an_unknown_stream_is_not_found(server: ExchangeServer) -> None:
 
     with pytest.raises(InvalidStatus, match="404"):
         await stream(server, "/v2/crypto")
+
+
+HANDSHAKE = (
+    b"GET /v2/iex HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("data", [
+    HANDSHAKE + b"\x81\x05hello",                                 # an unmasked frame
+    HANDSHAKE + b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",        # reserved bits
+    HANDSHAKE + b"\x82\xff\x00\x00\x00\x10\x00\x00\x00\x00",       # 64 GB announced
+    HANDSHAKE.replace(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b""),
+    HANDSHAKE.replace(b"Version: 13", b"Version: 7"),
+])
+async def test_broken_sockets_are_closed_and_the_server_lives(server: ExchangeServer, data: bytes) -> None:
+    client = await Raw.to(server.port)
+    client.writer.write(data)
+    await asyncio.wait_for(client.reader.read(), 10)
+    client.writer.close()
+    other = await Raw.to(server.port)
+    assert (await other.ask("GET", "/v2/clock"))[0] == 200
+    other.writer.close()
+
+
+async def test_a_client_that_does_not_read_is_dropped(
+    server: ExchangeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "MAX_BACKLOG", 100_000)
+    async with stream(server, "/v2/iex") as socket:
+        for message in ('{"action":"auth","key":"a","secret":"b"}', '{"action":"subscribe","bars":["*"]}'):
+            await socket.recv()
+            await socket.send(message)
+        await socket.recv()
+        assert server.data_stream.subscribed == 1
+        sent = 0
+        while server.data_stream.subscribed:                        # without a pause for the client to read in
+            server.data_stream.publish_bars(server.venue.panel, 1)
+            sent += 1
+            assert sent < 200_000, "the server keeps what nobody reads"
+        socket.transport.abort()
 
 
 async def record(seed: int) -> bytes:

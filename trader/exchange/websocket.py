@@ -12,6 +12,7 @@ from websockets.server import ServerProtocol
 
 MAX_MESSAGE = 1_048_576
 MAX_BACKLOG = 16 * 1_048_576        # bytes that a slow reader may leave unread
+CLOSE_SECONDS = 10.0                # after which a client that does not answer a close is cut off
 
 
 class Talk(Protocol):
@@ -50,6 +51,7 @@ class WebSocket:
         self._talk = talk
         self._parts: list[bytes] = []
         self._open = False
+        self._cutter: asyncio.TimerHandle | None = None
         self.feed(data)
 
     def feed(self, data: bytes) -> None:
@@ -97,10 +99,13 @@ class WebSocket:
             self._open = False
             self._protocol.send_close(code, reason)
             self._flush()
+            self._cutter = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
     def lost(self) -> None:
         """The connection is gone."""
         self._open = False
+        if self._cutter is not None:
+            self._cutter.cancel()
         if self._talk is not None:
             self._talk.closed(self)
 

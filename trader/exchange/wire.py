@@ -106,6 +106,7 @@ def plain(value: Decimal | None) -> Decimal | None:
 
 # --- writing ------------------------------------------------------------------------------------------------
 
+@lru_cache(maxsize=16_384)
 def text(value: Decimal | None) -> str | None:
     """A decimal as Alpaca writes it: no exponent, no trailing zeros."""
     if value is None:
@@ -115,18 +116,15 @@ def text(value: Decimal | None) -> str | None:
     return "0" if written == "-0" else written
 
 
+@lru_cache(maxsize=4096)
 def rfc3339(ns: int) -> str | None:
     """A moment in UTC with as many digits as it needs; None for 0, which stands for never."""
     if not ns:
         return None
     seconds, rest = divmod(ns, SECOND_NS)
-    whole = _second(seconds)
+    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{whole}.{rest:09d}".rstrip("0") + "Z" if rest else whole + "Z"
 
-
-@lru_cache(maxsize=4096)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def new_york(ns: int) -> str:
