@@ -40,7 +40,7 @@ class SimSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True)
     cash: Decimal = Decimal(100_000)            # dollars on a new account
     speed: str = "900"                          # simulated seconds per second; max (lock-step), real
     symbols: tuple[str, ...] = ()               # empty: what the bundled sample holds at the start
-    start: str = "2012-06-01"                   # first day; all five symbols of the sample trade from here on
+    start: str = "2012-06-15"                   # first day; all five symbols of the sample trade from here on
     end: str | None = None                      # last day; null: as far as there are bars
     history_bars: Count = 2_000                 # bars before the start that features and training may see
     seed: Count = 7
