@@ -14,7 +14,8 @@ import msgspec
 
 from trader.exchange.snapshot import VenueState, put_state, take_state
 from trader.exchange.types import Activity, VenueOrder
-from trader.exchange.venue import EquityPoint, Venue
+from trader.exchange.venue import Venue
+from trader.exchange.views import EquityPoint
 from trader.utils.errors import UserError
 
 _TABLES = """

@@ -9,7 +9,8 @@ import msgspec
 
 from trader.exchange.account import Holding
 from trader.exchange.types import BOOK_STATUSES, ZERO, Activity, VenueOrder
-from trader.exchange.venue import EquityPoint, Venue
+from trader.exchange.venue import Venue
+from trader.exchange.views import EquityPoint
 
 STATE_VERSION = 1
 

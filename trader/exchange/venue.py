@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from decimal import ROUND_DOWN, Decimal
-from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
-from trader.core.days import days_of
 from trader.core.money import MICRO_SHARE, SHARE
-from trader.core.panel import BarPanel, IntArray, Slice
+from trader.core.panel import BarPanel, Slice
 from trader.exchange.account import Account
 from trader.exchange.checks import BOOK_CHECKS, SHAPE_CHECKS, Situation
 from trader.exchange.desk import Desk
@@ -24,6 +21,7 @@ from trader.exchange.errors import VenueError, refusal
 from trader.exchange.exits import entry_legs, oco_leg
 from trader.exchange.identifiers import IdSource
 from trader.exchange.matching import Bar, play_bar
+from trader.exchange.prices import Prices, session_numbers
 from trader.exchange.replacing import replacement
 from trader.exchange.statistics import DailyStatistics
 from trader.exchange.types import (
@@ -39,51 +37,7 @@ from trader.exchange.types import (
     VenueOrder,
     VenueRules,
 )
-
-DAILY = "1Day"
-
-
-class PositionView(NamedTuple):
-    """One position at the market's last price. ``qty`` is signed, ``available`` what no order holds."""
-
-    symbol: str
-    qty: Decimal
-    available: Decimal
-    avg_entry_price: Decimal
-    cost_basis: Decimal
-    current_price: Decimal
-    lastday_price: Decimal
-
-    @property
-    def market_value(self) -> Decimal:
-        """Signed value at the current price."""
-        return self.qty * self.current_price
-
-    @property
-    def unrealized_pl(self) -> Decimal:
-        """Market value less cost."""
-        return self.market_value - self.cost_basis
-
-
-class AccountView(NamedTuple):
-    """The account at the market's last prices; dollars."""
-
-    cash: Decimal
-    equity: Decimal
-    last_equity: Decimal
-    long_market_value: Decimal
-    short_market_value: Decimal
-    buying_power: Decimal
-    multiplier: Decimal
-    reserved: Decimal
-    fees: Decimal
-
-
-class EquityPoint(msgspec.Struct, frozen=True):
-    """The account's worth at a session's close."""
-
-    ts_ns: int
-    equity: Decimal
+from trader.exchange.views import AccountView, EquityPoint, PositionView
 
 
 class Venue:
@@ -131,8 +85,7 @@ class Venue:
         self._session: list[int] = sessions.tolist()
         self._closes_session: list[bool] = np.append(np.diff(sessions) > 0, True)[: len(panel)].tolist()
         self._statistics = DailyStatistics(panel, sessions)
-        self._prices: dict[int, Decimal] = {}
-        self._prices_at = -1
+        self._prices = Prices(panel, self._session)
         self._values = (ZERO, ZERO)
         self._values_at = (-1, -1)
         self.index = self.now_ns = 0
@@ -357,7 +310,7 @@ class Venue:
         price = self.last_price(column)
         return PositionView(
             symbol, holding.qty, abs(holding.qty) - self.desk.held_quantity(column, exit_side),
-            holding.average_price, holding.cost, price, self._last_session_price(column) or price,
+            holding.average_price, holding.cost, price, self._prices.of_session_before(column, self.index) or price,
         )
 
     def positions(self) -> list[PositionView]:
@@ -393,25 +346,7 @@ class Venue:
 
     def last_price(self, column: int) -> Decimal:
         """The last close; before a symbol's first bar the open of its next; VenueError when there is none."""
-        if self._prices_at != self.index:
-            self._prices_at = self.index
-            self._prices.clear()
-        known = self._prices.get(column)
-        if known is None:
-            known = self._prices[column] = self._find_price(column)
-        return known
-
-    def _find_price(self, column: int) -> Decimal:
-        closes = self.panel.close
-        for i in range(self.index - 1, -1, -1):
-            price = float(closes[i, column])
-            if price == price:
-                return Decimal(repr(price))
-        ahead = self.panel.open[self.index :, column]
-        known = np.flatnonzero(~np.isnan(ahead))
-        if not known.size:
-            raise refusal("unprocessable", detail=f"{self.panel.symbols[column]} has no price")
-        return Decimal(repr(float(ahead[known[0]])))
+        return self._prices.last(column, self.index)
 
     def column(self, symbol: str) -> int | None:
         """A symbol's column; None for one that does not trade here."""
@@ -470,17 +405,6 @@ class Venue:
             self._values, self._values_at = (long_value, short_value), key
         return self._values
 
-    def _last_session_price(self, column: int) -> Decimal | None:
-        """The close of the session before the current (or last) one."""
-        i = self.index - 1
-        session = self._session[i] if i >= 0 else 0
-        while i >= 0:
-            price = float(self.panel.close[i, column])
-            if self._session[i] < session and price == price:
-                return Decimal(repr(price))
-            i -= 1
-        return None
-
     def _situation(self, request: OrderRequest, column: int) -> Situation:
         last = self.last_price(column)
         reserve = request.limit_price or request.stop_price or last
@@ -510,11 +434,3 @@ class Venue:
             stop_level=float(request.stop_price or 0), closing=situation.closes(request.side),
             extended_hours=request.extended_hours, reserve_price=situation.reserve_price,
         )
-
-
-def session_numbers(panel: BarPanel) -> IntArray:
-    """The running number of each bar's session: New York's day; every daily bar is a session of its own."""
-    if panel.timeframe == DAILY:
-        return np.arange(len(panel), dtype=np.int64)
-    days = days_of(panel.available_ns)
-    return np.cumsum(np.diff(days, prepend=days[:1]) != 0).astype(np.int64)

@@ -14,7 +14,8 @@ from trader.core.days import NEW_YORK
 from trader.exchange.errors import refusal
 from trader.exchange.identifiers import asset_id
 from trader.exchange.types import Activity, OrderRequest, VenueEvent, VenueOrder
-from trader.exchange.venue import AccountView, PositionView, Venue
+from trader.exchange.venue import Venue
+from trader.exchange.views import AccountView, PositionView
 
 CREATED = "2024-01-01T00:00:00Z"
 EXCHANGE = "NASDAQ"

@@ -1,0 +1,51 @@
+"""What the venue answers about positions and the account: values of one moment."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+
+class PositionView(NamedTuple):
+    """One position at the market's last price. ``qty`` is signed, ``available`` what no order holds."""
+
+    symbol: str
+    qty: Decimal
+    available: Decimal
+    avg_entry_price: Decimal
+    cost_basis: Decimal
+    current_price: Decimal
+    lastday_price: Decimal
+
+    @property
+    def market_value(self) -> Decimal:
+        """Signed value at the current price."""
+        return self.qty * self.current_price
+
+    @property
+    def unrealized_pl(self) -> Decimal:
+        """Market value less cost."""
+        return self.market_value - self.cost_basis
+
+
+class AccountView(NamedTuple):
+    """The account at the market's last prices; dollars."""
+
+    cash: Decimal
+    equity: Decimal
+    last_equity: Decimal
+    long_market_value: Decimal
+    short_market_value: Decimal
+    buying_power: Decimal
+    multiplier: Decimal
+    reserved: Decimal
+    fees: Decimal
+
+
+class EquityPoint(msgspec.Struct, frozen=True):
+    """The account's worth at a session's close."""
+
+    ts_ns: int
+    equity: Decimal
