@@ -16,6 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from trader.core import events as ev
 from trader.core.book import Book
 from trader.core.clock import DAY_NS, Clock, SystemClock, VirtualClock
@@ -50,7 +52,8 @@ from trader.utils.session_file import SessionInfo, SessionLock, own_process_star
 log = logging.getLogger("alphatrade.session")
 
 SIM_KEYS = ("sim", "sim")                   # the embedded exchange takes any pair
-HANDOVER_SLICE = 260                        # in lock-step a new model takes over so many slices after its training began
+HANDOVER_SLICE = 260                        # in lock-step a new model takes over so long after its training began
+MARGIN = 2.0                                # Alpaca's for accounts of $2,000 and more
 STALE_LEVELS = ("STALE", "CRITICAL")
 RETRAIN_PAUSE_NS = 5 * DAY_NS
 HALT_SECONDS = 60.0                         # a caller of emergency_halt waits so long for "flat"
@@ -173,15 +176,17 @@ class AlphaTradeSystem:
         strategy = self._wanted_strategy
         if strategy.needs_model:
             strategy = make_strategy(settings.strategy.fallback)
-        self.book.mode_margin = settings.sim.margin if plan.mode == SIM else 2.0
-        parts = Parts(plan.symbols, plan.timeframe, strategy, plan.risk_params, settings.halt.flatten)
+        # Somebody watches: every slice tells how far each limit is used, however little it moved.
+        risk_params = msgspec.structs.replace(plan.risk_params, gauge_every_bars=1, gauge_tolerance=0.0)
+        parts = Parts(plan.symbols, plan.timeframe, strategy, risk_params, settings.halt.flatten)
         engine = self._engine = build_engine(
             parts, book=self.book, apply=self.fold.apply, sink=self._recorder.sink, history=history,
             ids=ClientIds(self._run_id))
         engine.start(ev.SessionStarted(
             ts=self._clock.now_ns(), run_id=self._run_id, mode=plan.mode, account=account_key, symbols=plan.symbols,
             timeframe=plan.timeframe, source=plan.source, cash=carried.cash if carried else cash,
-            strategy=strategy.name, settings_hash=plan.loaded.settings_hash, limits=engine.risk.limits(),
+            strategy=strategy.name, margin=settings.sim.margin if plan.mode == SIM else MARGIN,
+            settings_hash=plan.loaded.settings_hash, limits=engine.risk.limits(),
             previous_run_id=carried.run_id if carried else "", orders=carried.orders if carried else (),
             positions=carried.positions if carried else (), peak_equity=carried.peak_equity if carried else 0.0,
             day_start_equity=carried.day_start_equity if carried else 0.0, day=carried.day if carried else 0,

@@ -121,7 +121,7 @@ class BacktestEngine:
         if first >= len(panel):
             raise UserError(f"there are no bars from {start_date} to {end_date}; nothing to backtest")
         days = days_of(panel.available_ns)
-        book = Book(panel.symbols, Decimal(str(self.initial_capital)), self.margin)
+        book = Book(panel.symbols, Decimal(str(self.initial_capital)))
         kept = Journal(journal, durable=False) if journal is not None else None
         venue = Venue(
             panel, start_index=first, cash=book.cash, fill_model=self.fill_simulator,
@@ -137,7 +137,7 @@ class BacktestEngine:
         engine.start(ev.SessionStarted(
             ts=begin, run_id=run_id, mode="backtest", account="backtest", symbols=panel.symbols,
             timeframe=panel.timeframe, source=panel.source, cash=book.cash, strategy=strategy.name,
-            settings_hash=settings_hash, limits=engine.risk.limits(),
+            margin=self.margin, settings_hash=settings_hash, limits=engine.risk.limits(),
         ))
         if model is not None:
             engine.record(msgspec.structs.replace(model, ts=begin))

@@ -109,10 +109,10 @@ class Book:
     Average-cost positions, exact decimal cash. An execution counts once, whatever the order's state was.
     """
 
-    def __init__(self, symbols: tuple[str, ...] = (), cash: Decimal = ZERO, margin: float = 1.0) -> None:
+    def __init__(self, symbols: tuple[str, ...] = (), cash: Decimal = ZERO) -> None:
         self.symbols = symbols
         self.cash = cash
-        self.mode_margin = margin
+        self.mode_margin = 1.0
         self.now_ns = 0
         self.day = 0
         self.marks: dict[str, float] = {}
@@ -212,6 +212,7 @@ class Book:
     def _session_started(self, event: ev.SessionStarted) -> None:
         self.symbols = event.symbols
         self.cash = event.cash
+        self.mode_margin = event.margin
         self.day = event.day
         for carried in event.positions:
             self.positions[carried.symbol] = Position(

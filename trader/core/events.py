@@ -66,6 +66,7 @@ class SessionStarted(Event, frozen=True, kw_only=True):
     source: str                                 # real | synthetic-intraday
     cash: Decimal
     strategy: str
+    margin: float = 1.0                         # buying power as a multiple of equity
     settings_hash: str = ""
     limits: dict[str, float] = {}
     schema: int = SCHEMA_VERSION
