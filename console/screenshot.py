@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from console.feed import Feed, ReplayFeed
+
+
+# Pictures load nothing from anywhere: whoever looks at them has a monospaced font.
+_FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 async def _draw(feed: Feed, size: tuple[int, int], theme: str | None, press: Sequence[str]) -> str:
@@ -18,7 +23,7 @@ async def _draw(feed: Feed, size: tuple[int, int], theme: str | None, press: Seq
         await pilot.pause()
         await pilot.press(*press)
         await pilot.pause()
-        return app.export_screenshot(title="AlphaTrade")
+        return _FONT_FACES.sub("", app.export_screenshot(title="AlphaTrade"))
 
 
 def screenshot(feed: Feed, size: tuple[int, int] = (160, 48), theme: str | None = None,
