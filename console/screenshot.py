@@ -10,7 +10,6 @@ from pathlib import Path
 
 from console.feed import Feed, ReplayFeed
 
-
 # Pictures load nothing from anywhere: whoever looks at them has a monospaced font.
 _FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
