@@ -132,7 +132,8 @@ class OrderRow:
     strategy: str = ""
     reason: str = ""
     history: tuple[tuple[int, str, str], ...] = ()      # ts, state, detail
-    checks: tuple[tuple[int, str, str, str, float, float, str], ...] = ()   # layer, rule, action, code, used, limit, unit
+    # layer, rule, action, code, used, limit, unit
+    checks: tuple[tuple[int, str, str, str, float, float, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
