@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from trader.core.clock import iso
-from trader.core.panel import BarPanel, FloatArray
+from trader.core.panel import BarPanel, FloatArray, IntArray
 from trader.features.feature_set import FeatureSet, default_features
 from trader.mlops.drift import DriftReference
 from trader.models.artifact import FORMAT, ModelArtifact, content_version, library_versions
@@ -46,6 +47,14 @@ class Folds:
     probability: FloatArray     # (n, 3)
     prior: FloatArray           # (n, 3): class shares of each fold's training labels
     iterations: dict[str, int]
+
+
+class FoldPart(NamedTuple):
+    """What one fold said of its test samples; all that is kept of it."""
+
+    probability: FloatArray     # (n_test, 3)
+    prior: FloatArray           # (3,)
+    iterations: dict[str, int]  # trees that early stopping found worth growing, by member
 
 
 def train_model(
@@ -85,50 +94,78 @@ def train_model(
     steps.next()
 
     samples = build_samples(panel, matrix, settings, fitted.warmup, per_symbol)
-    _require_enough(samples, panel)
+    require_enough(samples, panel)
     steps.next()
 
     folds = cross_validate(samples, settings, seed, steps.next)
-    calibrator = ProbabilityCalibrationManager(methods=settings.calibration.methods)
-    calibrator.fit(folds.probability, folds.samples.y)
+    calibrator = fit_calibrator(folds, settings)
     steps.next()
 
-    final = _ensemble(settings, seed).refitted(folds.iterations)
-    names = list(fitted.names)
-    final.feature_names_in_, final.n_features_in_ = tuple(names), len(names)
-    for member in final.members.values():
-        member.fit(samples.X, samples.y, sample_weight=samples.weight)
-        member.feature_names_in_ = tuple(names)
-        steps.next()
-
-    manifest = _manifest(panel, settings, seed, fitted, matrix, folds, calibrator, final, per_symbol, created_ns)
+    final = fit_final(samples, settings, seed, folds.iterations, fitted.names, steps.next)
+    manifest = make_manifest(panel, settings, seed, fitted, matrix, folds, calibrator, final, per_symbol, created_ns)
     directory = store_model(home, ModelArtifact(manifest, final, calibrator))
     steps.next()
     return directory
 
 
 def cross_validate(
-    samples: Samples, settings: TrainingSettings, seed: int, after_fold: Callable[[], None] = lambda: None
+    samples: Samples, settings: TrainingSettings, seed: int, after_fold: Callable[[], None] = lambda: None,
+    kept: Callable[[int, Callable[[], FoldPart]], FoldPart] = lambda number, make: make(),
 ) -> Folds:
-    """Predict every sample by an ensemble that saw neither it nor any label that overlaps it."""
+    """Predict every sample by an ensemble that saw neither it nor any label that overlaps it.
+
+    Parameters
+    ----------
+    after_fold : called after each fold
+    kept : ``kept(number, make)`` gives the fold's part, from where an earlier run left it or by ``make()``
+    """
     splits = PurgedKFold(samples.t0, samples.t1, settings.validation.n_splits, settings.validation.embargo_bars)
     probability, prior = np.full((len(samples), 3), np.nan), np.full((len(samples), 3), np.nan)
     grown: dict[str, list[int]] = {}
-    for train, test in splits.split():
-        known = samples.rows(train)
-        if len(train) < _MIN_SAMPLES // 2 or len(np.unique(known.y)) < 2:
-            raise UserError(
-                f"a fold has {len(train)} training labels of {len(np.unique(known.y))} classes left after purging; "
-                "give more history, or lower validation.n_splits or validation.embargo_bars"
-            )
-        model = _fit_fold(known, settings, seed)
-        for name, member in model.members.items():
-            grown.setdefault(name, []).append(member.best_iteration_ or 1)
-        probability[test] = model.predict_proba(samples.X[test])
-        prior[test] = np.bincount(known.y, known.weight, 3) / known.weight.sum()
+    for number, (train, test) in enumerate(splits.split()):
+        part = kept(number, partial(_fold_part, samples, train, test, settings, seed))
+        probability[test], prior[test] = part.probability, part.prior
+        for name, trees in part.iterations.items():
+            grown.setdefault(name, []).append(trees)
         after_fold()
     least = settings.model.min_iterations
     return Folds(samples, probability, prior, {n: max(least, round(float(np.mean(g)))) for n, g in grown.items()})
+
+
+def fit_calibrator(folds: Folds, settings: TrainingSettings) -> ProbabilityCalibrationManager:
+    """The map to honest probabilities, chosen and fitted on out-of-fold predictions."""
+    calibrator = ProbabilityCalibrationManager(methods=settings.calibration.methods)
+    return calibrator.fit(folds.probability, folds.samples.y)
+
+
+def fit_final(
+    samples: Samples, settings: TrainingSettings, seed: int, iterations: Mapping[str, int], names: Sequence[str],
+    after_member: Callable[[], None] = lambda: None,
+) -> EnsembleModel:
+    """The ensemble that will predict: all samples, as many trees as the folds found worth growing."""
+    final = _ensemble(settings, seed).refitted(iterations)
+    final.feature_names_in_, final.n_features_in_ = tuple(names), len(names)
+    for member in final.members.values():
+        member.fit(samples.X, samples.y, sample_weight=samples.weight)
+        member.feature_names_in_ = tuple(names)
+        after_member()
+    return final
+
+
+def _fold_part(
+    samples: Samples, train: IntArray, test: IntArray, settings: TrainingSettings, seed: int
+) -> FoldPart:
+    known = samples.rows(train)
+    if len(train) < _MIN_SAMPLES // 2 or len(np.unique(known.y)) < 2:
+        raise UserError(
+            f"a fold has {len(train)} training labels of {len(np.unique(known.y))} classes left after purging; "
+            "give more history, or lower validation.n_splits or validation.embargo_bars"
+        )
+    model = _fit_fold(known, settings, seed)
+    return FoldPart(
+        model.predict_proba(samples.X[test]), np.bincount(known.y, known.weight, 3) / known.weight.sum(),
+        {name: member.best_iteration_ or 1 for name, member in model.members.items()},
+    )
 
 
 def _fit_fold(known: Samples, settings: TrainingSettings, seed: int) -> EnsembleModel:
@@ -151,7 +188,8 @@ def _ensemble(settings: TrainingSettings, seed: int) -> EnsembleModel:
     )
 
 
-def _require_enough(samples: Samples, panel: BarPanel) -> None:
+def require_enough(samples: Samples, panel: BarPanel) -> None:
+    """UserError where the labels are too few, or all of one class."""
     if len(samples) < _MIN_SAMPLES:
         raise UserError(
             f"training needs at least {_MIN_SAMPLES} labelled samples; {len(panel)} {panel.timeframe} bars of "
@@ -161,11 +199,12 @@ def _require_enough(samples: Samples, panel: BarPanel) -> None:
         raise UserError("all labels are of one class: set labels.profit_taking and labels.stop_loss nearer")
 
 
-def _manifest(
+def make_manifest(
     panel: BarPanel, settings: TrainingSettings, seed: int, fitted: FeatureSet, matrix: FloatArray, folds: Folds,
     calibrator: ProbabilityCalibrationManager, final: EnsembleModel,
     per_symbol: Mapping[str, LabelSettings] | None, created_ns: int | None,
 ) -> dict[str, Any]:
+    """What the model is and is worth, for its ``manifest.json``; arguments as for `train_model`."""
     samples, plain = folds.samples, settings.to_dict()
     scores = score_predictions(
         folds.probability, folds.prior, samples.y, samples.t0, samples.unique, panel.source
