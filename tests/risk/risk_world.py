@@ -33,7 +33,8 @@ class World:
         self.panel = BarPanel(SYMBOLS, "15Min", ts, ts + BAR_NS, close, close * 1.001, close * 0.999, close,
                               np.full_like(close, 10_000.0))
         self.history = History.over(self.panel, self.days, float(BARS))
-        self.book = Book(SYMBOLS, Decimal(cash), margin=margin)
+        self.book = Book(SYMBOLS, Decimal(cash))
+        self.book.mode_margin = margin
         self.risk = RiskPipeline(params or RiskParams(), SYMBOLS, AlmgrenChrissModel())
         self.book.apply(ev.SessionStarted(
             ts=0, run_id="t", mode="backtest", account="a", symbols=SYMBOLS, timeframe="15Min", source="real",
