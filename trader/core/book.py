@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import cast
 
 from trader.core import events as ev
 from trader.core.money import ZERO
@@ -12,6 +13,7 @@ from trader.core.orders import OPEN, TERMINAL, News, OrderState, advance
 
 SIGN = {"buy": 1, "sell": -1}
 ENTRY_ROLES = frozenset({"entry"})
+_NONE: dict[str, Order] = {}
 
 
 @dataclass(slots=True)
@@ -119,6 +121,9 @@ class Book:
         self.positions: dict[str, Position] = {}
         self.orders: dict[str, Order] = {}
         self.open_orders: dict[str, Order] = {}
+        self.stopped_entries: dict[str, Order] = {}     # a symbol's newest entry that named a stop
+        self.changes = 0                                # of orders, positions or cash; a slice is none
+        self._open_by_symbol: dict[str, dict[str, Order]] = {}
         self.by_broker_id: dict[str, str] = {}
         self.closed_trades: list[ClosedTrade] = []
         self.realized = ZERO
@@ -129,8 +134,9 @@ class Book:
         self.peak_equity = float(cash)
         self.day_start_equity = float(cash)
         self.slices = 0
+        self._on_slice = self._slice_closed
         self._handlers: dict[type, Callable[..., None]] = {
-            ev.SessionStarted: self._session_started, ev.SliceClosed: self._slice_closed,
+            ev.SessionStarted: self._session_started, ev.SliceClosed: self._on_slice,
             ev.OrderIntent: self._intent, ev.RiskVerdict: self._verdict,
             ev.OrderSubmitting: self._submitting, ev.OrderAccepted: self._accepted,
             ev.OrderRejected: self._rejected, ev.OrderUnknown: self._unknown, ev.LegKnown: self._leg,
@@ -165,7 +171,7 @@ class Book:
 
     def open_orders_of(self, symbol: str) -> list[Order]:
         """Open orders of a symbol, legs included."""
-        return [order for order in self.open_orders.values() if order.symbol == symbol]
+        return list(self._open_by_symbol.get(symbol, _NONE).values())
 
     def _order_value(self, order: Order) -> float:
         price = order.limit_price or order.stop_price
@@ -178,6 +184,8 @@ class Book:
         self.now_ns = event.ts
         handler = self._handlers.get(type(event))
         if handler is not None:
+            if handler is not self._on_slice:
+                self.changes += 1
             handler(event)
 
     def accepts(self, event: ev.AnyEvent) -> bool:
@@ -203,11 +211,15 @@ class Book:
         if state is not order.state or detail:
             order.history.append((ts, state.value, detail))
         order.state = state
-        if state in TERMINAL:
-            self.open_orders.pop(order.client_order_id, None)
-        else:
-            self.open_orders[order.client_order_id] = order
+        if state not in TERMINAL:
+            self._open(order)
+        elif self.open_orders.pop(order.client_order_id, None) is not None:
+            del self._open_by_symbol[order.symbol][order.client_order_id]
         return True
+
+    def _open(self, order: Order) -> None:
+        self.open_orders[order.client_order_id] = order
+        self._open_by_symbol.setdefault(order.symbol, {})[order.client_order_id] = order
 
     def _session_started(self, event: ev.SessionStarted) -> None:
         self.symbols = event.symbols
@@ -238,7 +250,8 @@ class Book:
     def _add(self, order: Order) -> None:
         self.orders[order.client_order_id] = order
         if order.state in OPEN or order.state is OrderState.INTENT:
-            self.open_orders[order.client_order_id] = order
+            self._open(order)
+        self._note_stop(order)
         if order.broker_order_id:
             self.by_broker_id[order.broker_order_id] = order.client_order_id
 
@@ -249,9 +262,11 @@ class Book:
                 self.day_start_equity = self.equity
         self.slices += 1
         marks = self.marks
-        for symbol, close in zip(self.symbols, event.close, strict=True):
-            if close is not None:
-                marks[symbol] = close
+        if None in event.close:
+            marks.update((symbol, close) for symbol, close in zip(self.symbols, event.close, strict=True)
+                         if close is not None)
+        else:
+            marks.update(zip(self.symbols, cast("list[float]", event.close), strict=True))
         for position in self.positions.values():
             position.bars_held += 1
         self._revalue()
@@ -259,8 +274,10 @@ class Book:
 
     def _revalue(self) -> None:
         gross = net = 0.0
+        marks = self.marks
         for symbol, position in self.positions.items():
-            value = float(position.quantity) * self.marks.get(symbol, float(position.average_price))
+            mark = marks.get(symbol)
+            value = float(position.quantity) * (float(position.average_price) if mark is None else mark)
             net += value
             gross += abs(value)
         self.gross, self.net = gross, net
@@ -275,6 +292,11 @@ class Book:
         )
         order.history.append((event.ts, OrderState.INTENT.value, event.reason))
         self.orders[order.client_order_id] = order
+        self._note_stop(order)
+
+    def _note_stop(self, order: Order) -> None:
+        if order.stop_loss is not None and order.role in ENTRY_ROLES:
+            self.stopped_entries[order.symbol] = order
 
     def _verdict(self, event: ev.RiskVerdict) -> None:
         order = self.orders[event.client_order_id]

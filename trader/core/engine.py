@@ -23,7 +23,7 @@ from trader.core.guardian import CLOSING_ROLES, Guardian
 from trader.core.halt import HaltProcedure
 from trader.core.history import History
 from trader.core.ids import ClientIds
-from trader.core.ladder import DegradationLadder
+from trader.core.ladder import DegradationLadder, Level
 from trader.core.money import decimal, to_tick
 from trader.core.orders import OrderState
 from trader.core.panel import FloatArray, Slice
@@ -123,6 +123,7 @@ class Engine:
         sizer.strategy = strategy.name
         self._context = context
         self.ladder = ladder
+        self._calm = False                              # no component fails, nothing is degraded
         self._exits: dict[str, str] = {}                # symbol -> role of the exit that waits for cancels
         self._desk = Desk(book, history, ids, risk, self.record, lambda: self.now_ns)
         self._guardian = Guardian(self._desk, self.settings.default_stop_pct, self.settings.partial_patience_slices)
@@ -149,15 +150,16 @@ class Engine:
         """A line for the event log."""
         self.record(ev.Note(ts=self.now_ns, level=level, source=source, text=text))
 
-    def _guarded(self, component: str, step: Callable[[], T], fallback: T) -> T:
-        """Run one step; a failure degrades and is told, never kills the session."""
+    def _guarded(self, component: str, step: Callable[..., T], *facts: Any) -> T | None:
+        """Run one step; a failure degrades and is told, never kills the session. None then."""
         try:
-            result = step()
+            result = step(*facts)
         except Exception as error:
             self.note("error", component, f"{type(error).__name__}: {error}")
             self._report(component, False, f"{type(error).__name__}: {error}")
-            return fallback
-        self._report(component, True)
+            return None
+        if not self._calm:                              # on its lowest rung the ladder has no use for good news
+            self._report(component, True)
         return result
 
     def _report(self, component: str, ok: bool, reason: str = "") -> ev.DegradationChanged | None:
@@ -167,7 +169,11 @@ class Engine:
         system = self.risk.system
         system.degradation_level = str(self.ladder.level)
         system.degradation_multiplier = self.ladder.multiplier
+        self._calm = self._is_calm()
         return change
+
+    def _is_calm(self) -> bool:
+        return self.ladder.level is Level.NORMAL and not self.ladder.failing
 
     def report_component(
         self, component: str, ok: bool, now_ns: int, reason: str = "",
@@ -181,14 +187,17 @@ class Engine:
     def on_slice(self, bar: Slice) -> list[Command]:
         """Everything that one slice sets off."""
         self.now_ns = max(self.now_ns, bar.available_ns)
+        self._calm = self._is_calm()
         day = day_of(bar.available_ns)
         previous = self.history.close(1)[0] if self.history.n else bar.close
         self.record(_slice_event(bar, day))
         self.history.append(bar, day)
-        valid = self._guarded("validator", lambda: self._validate(bar, previous), np.isfinite(bar.close))
-        probabilities = self._guarded("model", lambda: self._predict(bar), None)
-        self._guarded("monitor", lambda: self._watch_model(bar, probabilities), None)
-        self._guarded("risk", lambda: self._update_risk(bar), None)
+        valid = self._guarded("validator", self._validate, bar, previous)
+        if valid is None:
+            valid = np.isfinite(bar.close)
+        probabilities = self._guarded("model", self._predict, bar)
+        self._guarded("monitor", self._watch_model, bar, probabilities)
+        self._guarded("risk", self._update_risk, bar)
         commands: list[Command] = []
         if self.risk.halt_reason and not self.halted:
             self.halt_requests.append(self.risk.halt_reason)
@@ -196,12 +205,11 @@ class Engine:
         if self.halting.running:
             return self.halting.go_on(insist=True)
         if not self.halted:
-            none: list[Signal] = []
-            for signal in self._guarded("strategy", lambda: self._signals(bar, valid, probabilities), none):
+            for signal in self._guarded("strategy", self._signals, bar, valid, probabilities) or ():
                 commands += self._act(signal)
         commands += self._guardian.cut_partial_entries()
         if self.settings.protect and not (self.halted and self.settings.flatten_on_halt):
-            commands += self._guardian.protect(set(self._exits))
+            commands += self._guardian.protect(self._exits)
         return commands
 
     def _validate(self, bar: Slice, previous: FloatArray) -> Any:
@@ -384,10 +392,10 @@ def _finite(column: FloatArray) -> list[float | None]:
 
 
 def _slice_event(bar: Slice, day: int) -> ev.SliceClosed:
-    if np.isnan(bar.close).any():
+    fields: list[list[float | None]] = [array.tolist() for array in bar[3:]]
+    total = sum(bar.close.tolist())
+    if total != total:                                  # a sum is NaN when a part is
         fields = [_finite(array) for array in bar[3:]]
-    else:
-        fields = [array.tolist() for array in bar[3:]]
     return ev.SliceClosed(
         ts=bar.available_ns, index=int(bar.index), bar_ts=bar.ts_ns, day=day, open=fields[0], high=fields[1],
         low=fields[2], close=fields[3], volume=fields[4],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 
-from trader.core.book import Order
 from trader.core.commands import Command
 from trader.core.desk import Desk
 from trader.core.money import ZERO, to_tick
@@ -28,10 +28,14 @@ class Guardian:
         self._away = default_stop_pct
         self._patience = patience_slices
         self._partial_since: dict[str, int] = {}
+        self._whole_at = -1                             # the book's changes when no entry was partly filled
+        self._safe_at: tuple[int, frozenset[str]] = (-1, frozenset())   # and when no position lacked a stop
 
     def cut_partial_entries(self) -> list[Command]:
         """Cancel the rest of entries that have been partly filled for too long."""
         book = self._desk.book
+        if book.changes == self._whole_at:
+            return []
         commands: list[Command] = []
         partial = {o.client_order_id: o for o in book.open_orders.values()
                    if o.role == "entry" and o.filled_quantity > 0}
@@ -41,15 +45,21 @@ class Guardian:
             since = self._partial_since.setdefault(key, book.slices)
             if book.slices - since >= self._patience:
                 commands += self._desk.cancel(order, "partly filled for too long")
+        if not partial:
+            self._whole_at = book.changes
         return commands
 
-    def protect(self, leaving: set[str]) -> list[Command]:
+    def protect(self, leaving: Iterable[str]) -> list[Command]:
         """A stop for every position that lacks one; symbols in ``leaving`` are being closed anyway."""
         book = self._desk.book
+        state = (book.changes, frozenset(leaving))
+        if state == self._safe_at:
+            return []
         commands: list[Command] = []
+        safe = True
         for symbol, position in list(book.positions.items()):
             opened = book.open_orders_of(symbol)
-            if symbol in leaving or any(o.role == "entry" or o.role in CLOSING_ROLES for o in opened):
+            if symbol in state[1] or any(o.role == "entry" or o.role in CLOSING_ROLES for o in opened):
                 continue
             closing = "sell" if position.quantity > 0 else "buy"
             exits = [order for order in opened if order.side == closing]
@@ -57,6 +67,7 @@ class Guardian:
             missing = abs(position.quantity) - sum((order.remaining for order in stops), ZERO)
             if missing <= 0:
                 continue
+            safe = False
             holders = [order for order in exits if order.stop_price is None]
             if holders:
                 for order in holders:
@@ -66,6 +77,8 @@ class Guardian:
                 symbol=symbol, side=closing, quantity=missing, role="protect", strategy=position.strategy,
                 order_type="stop", time_in_force="gtc", stop_price=self._stop_price(symbol),
                 signal_price=book.marks.get(symbol, 0.0), reason="position without a stop")
+        if safe:
+            self._safe_at = state
         return commands
 
     def _stop_price(self, symbol: str) -> Decimal:
@@ -75,12 +88,8 @@ class Guardian:
         long = position.quantity > 0
         mark = book.marks.get(symbol, float(position.average_price))
         fallback = to_tick(mark * (1 - self._away if long else 1 + self._away), toward="down" if long else "up")
-        entry = next((o for o in reversed(book.orders.values()) if _is_entry(o, symbol)), None)
+        entry = book.stopped_entries.get(symbol)
         if entry is None or entry.stop_loss is None:
             return fallback
         beyond = float(entry.stop_loss) < mark if long else float(entry.stop_loss) > mark
         return entry.stop_loss if beyond else fallback
-
-
-def _is_entry(order: Order, symbol: str) -> bool:
-    return order.symbol == symbol and order.role == "entry" and order.stop_loss is not None
