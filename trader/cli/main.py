@@ -23,6 +23,7 @@ COMMANDS = {
     "runs": "trader.cli.runs",
     "doctor": "trader.cli.doctor",
     "backtest": "trader.cli.backtest",
+    "report": "trader.cli.report",
     "data": "trader.cli.data",
     "train": "trader.cli.train",
     "calibrate-barriers": "trader.cli.train",

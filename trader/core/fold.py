@@ -243,7 +243,7 @@ class Fold:
 
     def _filled(self, event: ev.OrderFilled) -> None:
         order = self._order(event.client_order_id)
-        reference = _reference(order)
+        reference = reference_price(order)
         slippage = None
         if reference:
             slippage = (float(event.price) / reference - 1) * (1e4 if event.side == "buy" else -1e4)
@@ -328,7 +328,7 @@ _ORDER_EVENTS = (
 )
 
 
-def _reference(order: Order | None) -> float | None:
+def reference_price(order: Order | None) -> float | None:
     """The price against which a fill is judged: the decision's, for a resting exit its own."""
     if order is None:
         return None

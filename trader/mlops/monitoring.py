@@ -32,7 +32,7 @@ from trader.mlops.levels import (
 from trader.mlops.outcomes import OutcomeLog
 
 _ALARM_HOLDS = 100      # outcomes
-_MIN_RETURNS = 20       # before a volatility that scales barriers is trusted
+MIN_RETURNS = 20        # before a volatility that scales barriers is trusted
 _DRIFT_REPORTS = 5      # drift is slow: looked at with every fifth report
 
 
@@ -69,7 +69,7 @@ class ModelMonitor:
         self._expected_error = float(facts["expected_calibration_error"])
         self._max_age_days = float(facts["max_age_days"])
         self._reference = DriftReference.from_dict(facts["drift"])
-        self._tracker = BarrierTracker(len(symbols), _labels_for(manifest["labels"], symbols), _MIN_RETURNS)
+        self._tracker = BarrierTracker(len(symbols), labels_for(manifest["labels"], symbols), MIN_RETURNS)
         self._class = np.zeros(len(symbols), dtype=np.int64)
         self._confidence = np.zeros(len(symbols))
         self._outcomes = OutcomeLog()
@@ -187,7 +187,7 @@ class ModelMonitor:
         return self._outcome_reasons
 
 
-def _labels_for(labels: dict[str, Any], symbols: tuple[str, ...]) -> dict[str, Any]:
+def labels_for(labels: dict[str, Any], symbols: tuple[str, ...]) -> dict[str, Any]:
     """Label parameters as arrays over the session's symbols; ``per_symbol`` entries replace the common values."""
     special = labels.get("per_symbol") or {}
     keys = ("profit_taking", "stop_loss", "max_holding_periods")

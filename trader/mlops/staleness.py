@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from trader.core.clock import DAY_NS, Clock, SystemClock, to_ns
 from trader.mlops.drift import PageHinkley
-from trader.mlops.levels import LevelReason, StalenessLevel, judge_accuracy, judge_age, judge_calibration, worst
+from trader.mlops.levels import (
+    LevelReason,
+    StalenessLevel,
+    judge_accuracy,
+    judge_age,
+    judge_calibration,
+    judge_drift,
+    worst,
+)
 from trader.mlops.outcomes import AccuracyWindow, OutcomeLog
 
 __all__ = ["AccuracyWindow", "ModelStalenessDetector", "StalenessLevel", "StalenessReport"]
@@ -85,8 +94,13 @@ class ModelStalenessDetector:
         """Accuracy over the last 20, 50, 100, 250 and 500 scored outcomes, as far as there are so many."""
         return list(self._outcomes.accuracy_windows())
 
-    def check_staleness(self, now: datetime | int | None = None) -> StalenessReport:
-        """Judge the model at ``now`` (nanoseconds, or a datetime; the clock's time when None)."""
+    def check_staleness(
+        self, now: datetime | int | None = None, *, drifted: Sequence[str] = (), n_features: int = 0,
+    ) -> StalenessReport:
+        """Judge the model at ``now`` (nanoseconds, or a datetime; the clock's time when None).
+
+        ``drifted`` names the features whose distribution has left that of the training, of ``n_features``.
+        """
         moment = self._clock.now_ns() if now is None else _moment(now)
         age_days = (moment - self._trained_ns) / DAY_NS
         error = self._outcomes.calibration_error()
@@ -94,6 +108,7 @@ class ModelStalenessDetector:
             *judge_age(age_days, self.max_age_days),
             *judge_accuracy(self._outcomes.accuracy_windows(), self.min_accuracy_threshold),
             *judge_calibration(error, len(self._outcomes), self.expected_calibration_error),
+            *judge_drift(drifted, n_features),
         ]
         if self._alarm_at is not None and self._outcomes.total - self._alarm_at < 100:
             reasons.append(LevelReason(StalenessLevel.AGING, "the hit rate has fallen (Page–Hinkley alarm)"))
