@@ -34,11 +34,10 @@ class World:
                               np.full_like(close, 10_000.0))
         self.history = History.over(self.panel, self.days, float(BARS))
         self.book = Book(SYMBOLS, Decimal(cash))
-        self.book.mode_margin = margin
         self.risk = RiskPipeline(params or RiskParams(), SYMBOLS, AlmgrenChrissModel())
         self.book.apply(ev.SessionStarted(
             ts=0, run_id="t", mode="backtest", account="a", symbols=SYMBOLS, timeframe="15Min", source="real",
-            cash=Decimal(cash), strategy="s",
+            cash=Decimal(cash), strategy="s", margin=margin,
         ))
         self.count = 0
         self.i = 0
