@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -174,6 +175,7 @@ def _live(arguments: argparse.Namespace, home: Path) -> int:
     mode = arguments.mode or settings.mode
     if mode == "live" and not arguments.yes_live:
         _confirm_live()
+        options = replace(options, yes_live=True)
     from console.session import host_and_show
 
     return host_and_show(options, simulated=mode == "sim",
