@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from trader.core import events as ev
 from trader.core.commands import Cancel, CancelAll, Command, Submit
@@ -20,8 +20,10 @@ class InProcessBroker:
         self._venue = venue
         self._engine = engine
 
-    def carry_out(self, commands: Iterable[Command]) -> None:
+    def carry_out(self, commands: Sequence[Command]) -> None:
         """Carry out commands, and those that the answers set off, until there is none left."""
+        if not commands:
+            return
         queue = deque(commands)
         while queue:
             command = queue.popleft()
@@ -35,7 +37,10 @@ class InProcessBroker:
 
     def _hear(self) -> list[Command]:
         commands: list[Command] = []
-        for news in self._venue.drain():
+        drained = self._venue.drain()
+        if not drained:
+            return commands
+        for news in drained:
             event = translate(news)
             if event is not None:
                 commands += self._engine.on_event(event)

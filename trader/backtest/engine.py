@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from trader.backtest.blocks import BlockValidator
 from trader.backtest.kernel import play
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core import events as ev
@@ -133,6 +134,7 @@ class BacktestEngine:
             history=History.over(panel, days, bars_per_day(panel.timeframe), seen=first),
             ids=ClientIds(CLIENT_ID_PREFIX),
         )
+        engine.validator = BlockValidator(engine.validator, panel)
         begin = int(panel.ts_ns[first])
         engine.start(ev.SessionStarted(
             ts=begin, run_id=run_id, mode="backtest", account="backtest", symbols=panel.symbols,

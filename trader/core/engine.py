@@ -118,7 +118,7 @@ class Engine:
         self.halted = False
         self._apply = apply
         self._sink = sink
-        self._validator = validator
+        self.validator = validator
         self._sizer = sizer
         sizer.strategy = strategy.name
         self._context = context
@@ -213,7 +213,7 @@ class Engine:
         return commands
 
     def _validate(self, bar: Slice, previous: FloatArray) -> Any:
-        valid, issues = self._validator.check_slice(bar, previous, self.now_ns)
+        valid, issues = self.validator.check_slice(bar, previous, self.now_ns)
         for issue in issues:
             column = self.book.symbols.index(issue.symbol)
             self.record(ev.DataIssue(

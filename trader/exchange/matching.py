@@ -7,7 +7,7 @@ take-profit was marketable the moment that it could work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import ROUND_DOWN, Decimal
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -16,8 +16,18 @@ from trader.backtest.realistic_fills import BPS, NO_COSTS, FillCosts, RealisticF
 from trader.core.money import MICRO_SHARE
 from trader.exchange.account import Account
 from trader.exchange.desk import Desk
+from trader.exchange.exits import follow
 from trader.exchange.path import END, Path, bar_path, first_at_or_above, first_at_or_below, price_at
-from trader.exchange.types import STOP_BECOMES, ZERO, Activity, VenueOrder
+from trader.exchange.types import (
+    FLEETING,
+    IMMEDIATE,
+    PENDING_STATUSES,
+    QUEUED_STATUSES,
+    STOP_BECOMES,
+    ZERO,
+    Activity,
+    VenueOrder,
+)
 
 _FILL_QUANTUM = Decimal("0.0001")
 _AVERAGE_QUANTUM = Decimal("0.000001")
@@ -35,6 +45,8 @@ class Bar(NamedTuple):
     end_ns: int
     adv: float
     volatility: float
+    opens: bool = False         # the session's first bar: its open is the opening auction
+    closes: bool = False        # the session's last: its close is the closing auction
 
 
 class Touch(NamedTuple):
@@ -48,7 +60,7 @@ class Touch(NamedTuple):
 def within_reach(order: VenueOrder, low: float, high: float) -> bool:
     """Whether a bar of this range can touch the order at all."""
     kind = order.working_type
-    if kind == "market":
+    if kind in ("market", "trailing_stop"):
         return True
     if kind == "limit":
         return low <= order.limit_level if order.sign > 0 else high >= order.limit_level
@@ -60,6 +72,8 @@ def touch(order: VenueOrder, path: Path, start: float) -> Touch | None:
     kind = order.working_type
     if kind == "market":
         return Touch(start, price_at(path, start), True)
+    if kind == "trailing_stop":
+        return trailing_touch(order, path, start)
     downward = (order.sign > 0) == (kind == "limit")
     level = order.limit_level if kind == "limit" else order.stop_level
     position = (first_at_or_below if downward else first_at_or_above)(path, level, start)
@@ -67,6 +81,34 @@ def touch(order: VenueOrder, path: Path, start: float) -> Touch | None:
         return None
     immediate = position == start
     return Touch(position, price_at(path, start) if immediate else level, immediate)
+
+
+def trailing_touch(order: VenueOrder, path: Path, start: float) -> Touch | None:
+    """Where the path turns back to a stop that follows its best price; the best price is kept in the order."""
+    sign = -order.sign              # +1 where the best price is the highest
+    position, price = start, price_at(path, start)
+    best = order.hwm_level
+    for corner in range(int(start), int(END) + 1):
+        best = sign * max(sign * best, sign * price)
+        if corner >= END:
+            break
+        ahead = path[corner + 1]
+        stop = order.trail_from(best)
+        if sign * (price - stop) <= 0.0:
+            _keep_best(order, best)
+            return Touch(position, price, position == start)
+        if sign * (ahead - stop) <= 0.0:
+            _keep_best(order, best)
+            return Touch(corner + (path[corner] - stop) / (path[corner] - ahead), stop, False)
+        position, price = corner + 1.0, ahead
+    _keep_best(order, best)
+    return None
+
+
+def _keep_best(order: VenueOrder, best: float) -> None:
+    if best != order.hwm_level:
+        order.hwm = Decimal(repr(round(best, 9)))
+        follow(order)
 
 
 class BarMatch:
@@ -93,6 +135,8 @@ class BarMatch:
             if becomes is None:
                 self._fill(order, found)
                 continue
+            if order.collar_price is not None:
+                becomes, order.limit_level = "limit", float(order.collar_price)
             order.working_type = becomes
             self._desk.dirty.add(order.id)
             if becomes == "market" or order.sign * (order.limit_level - found.price) >= 0.0:
@@ -101,8 +145,14 @@ class BarMatch:
                 self._expect(order, found.position)
 
     def _expect(self, order: VenueOrder, start: float) -> None:
+        fleeting = order.time_in_force in FLEETING
+        if fleeting and order.time_in_force not in IMMEDIATE:
+            auction = order.time_in_force
+            if not (self._bar.opens if auction == "opg" else self._bar.closes):
+                return
+            start = 0.0 if auction == "opg" else END
         found = touch(order, self._path, start)
-        if found is None or (not found.immediate and self._stop_comes_first(order, start)):
+        if found is None or (fleeting and not found.immediate) or (not found.immediate and self._stop_comes_first(order, start)):
             return
         heappush(self._queue, (found.position, order.number, order, found))
 
@@ -121,7 +171,7 @@ class BarMatch:
     def _fill(self, order: VenueOrder, found: Touch) -> None:
         ts_ns = self._time(found.position)
         if order.qty is None:
-            self._price_notional(order, found.price)
+            self._price_notional(order, found)
         wanted = order.remaining
         if order.closing:
             wanted = min(wanted, max(ZERO, -order.sign * self._account.quantity(order.symbol)))
@@ -130,18 +180,17 @@ class BarMatch:
                 return
         most = self._model.fillable(float(wanted), self._capacity)
         quantity = wanted if most >= float(wanted) else Decimal(int(most))
-        if quantity <= 0:
+        if quantity <= 0 or (order.time_in_force == "fok" and quantity < wanted):
             return
         self._capacity -= float(quantity)
         price, costs = self._price(order, found, float(quantity))
         self._book(order, quantity, price, costs, ts_ns)
         self._after_fill(order, found.position, ts_ns)
 
-    def _price_notional(self, order: VenueOrder, reference: float) -> None:
+    def _price_notional(self, order: VenueOrder, found: Touch) -> None:
         """A dollar amount becomes shares at the price that it will fill at."""
         amount = order.notional or ZERO
-        total = self._costs(order, float(amount) / reference, reference).total_bps
-        price = Decimal(repr(reference * (1.0 + order.sign * total / BPS)))
+        price, _ = self._price(order, found, float(amount) / found.price)
         order.qty = (amount / price).quantize(MICRO_SHARE, rounding=ROUND_DOWN)
 
     def _costs(self, order: VenueOrder, quantity: float, reference: float) -> FillCosts:
@@ -152,7 +201,7 @@ class BarMatch:
 
     def _price(self, order: VenueOrder, found: Touch, quantity: float) -> tuple[Decimal, FillCosts]:
         """A resting limit is hit at its price; taking liquidity costs, and a limit caps the cost."""
-        limit = order.limit_price if order.working_type == "limit" else None
+        limit = order.cap_price
         if limit is not None and not found.immediate:
             return limit, NO_COSTS
         costs = self._costs(order, quantity, found.price)
@@ -178,7 +227,8 @@ class BarMatch:
         if complete:
             desk.retire(order, "filled", ts_ns)
         else:
-            order.status = "partially_filled"
+            if order.status not in PENDING_STATUSES:
+                order.status = "partially_filled"
             desk.reserve(order)
         event = "fill" if complete else "partial_fill"
         execution_id = desk.ids.next()
@@ -225,17 +275,31 @@ class BarMatch:
 
 
 def play_bar(
-    desk: Desk, account: Account, model: RealisticFillSimulator, bar_of: Callable[[int], Bar | None]
+    desk: Desk, account: Account, model: RealisticFillSimulator, bar_of: Callable[[int], Bar | None],
+    *, extended: bool = False,
 ) -> None:
-    """Play a bar for every symbol with orders in the book; ``bar_of(column)`` is None where a symbol has none."""
-    first, first_activity = len(desk.events), len(desk.activities)
+    """Play a bar for every symbol with orders in the book; ``bar_of(column)`` is None where a symbol has none.
+
+    In an ``extended`` bar only orders act that ask for extended hours. The events come symbol by symbol:
+    `Desk.sort_events` brings them into the order of time.
+    """
     for column in sorted(desk.book):
         bar = bar_of(column)
         if bar is None:
             continue
         orders = [
-            order for order in desk.book[column].values() if within_reach(order, bar.low, bar.high)
+            order for order in desk.book[column].values()
+            if within_reach(order, bar.low, bar.high) and (not extended or order.extended_hours)
         ]
         if orders:
             BarMatch(desk, account, model, bar).play(orders)
-    desk.sort_events(first, first_activity)
+
+
+def sweep(desk: Desk, start_ns: int, end_ns: int, *, opens: bool, closes: bool) -> None:
+    """Cancel what was for the moment alone: ioc and fok after any bar, opg after the open, cls after the close."""
+    for order in sorted(desk.fleeting.values(), key=lambda order: order.number):
+        if order.status in QUEUED_STATUSES:
+            continue
+        kind = order.time_in_force
+        if kind in IMMEDIATE or (opens if kind == "opg" else closes):
+            desk.finish(order, "canceled", end_ns if kind == "cls" else start_ns)

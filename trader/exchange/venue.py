@@ -130,7 +130,11 @@ class Venue:
             for order in sorted(queued, key=lambda order: order.number):
                 if order.status == "accepted":
                     desk.open_up(order, self._starts[i])
-        play_bar(desk, self.accounts_book, self.fill_model, lambda column: self._bar(i, column))
+        panel = self.panel
+        play_bar(
+            desk, self.accounts_book, self.fill_model, panel.low[i].tolist(), panel.high[i].tolist(),
+            lambda column: self._bar(i, column),
+        )
 
     def _bar(self, i: int, column: int) -> Bar | None:
         panel = self.panel
