@@ -15,8 +15,8 @@ STATES = {
     "normal": ("normal", "good"), "warning": ("▲ warning", "warn_strong"), "elevated": ("▲ elevated", "warn_strong"),
     "crisis": ("■ CRISIS", "alarm"), "tripped": ("■ TRIPPED", "alarm"),
 }
-# what each breaker measures: shares of one, unless said otherwise
-UNITS = {"intraday_loss": "%", "drawdown": "%", "correlation": "", "rejection_rate": "%", "connection": "s"}
+# what a breaker measures in; the others are plain numbers
+UNITS = {"intraday_loss": "%", "drawdown": "%"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,9 @@ class RiskPane(Pane):
     def row_key(row: RiskRow) -> Any:
         return (row.layer, row.rule)
 
+    def rows(self, frame: Frame) -> list[RiskRow]:
+        return sorted(frame.risk, key=lambda row: (row.layer, row.rule))
+
     def summary(self, frame: Frame) -> str:
         vetoes = sum(row.vetoes for row in frame.risk)
         tight = [row for row in frame.risk if row.state != "ok"]

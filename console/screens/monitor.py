@@ -50,6 +50,7 @@ class MonitorScreen(FrameScreen):
         self._panes: dict[str, Pane] = {}
         self._front = "positions"
         self._maximised: str | None = None
+        self._arranged: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         clock = self.owner.clock
@@ -116,6 +117,10 @@ class MonitorScreen(FrameScreen):
         if not self._panes:
             return
         kind = fold(self.size.width, self.size.height)
+        arranged = (kind, self._front, self._maximised, self.size)
+        if arranged == self._arranged:
+            return
+        self._arranged = arranged
         for name in ("small", "normal", "wide"):
             self.set_class(name == kind, f"-{name}")
         self.set_class(self.size.height >= 54, "-tall")
@@ -131,9 +136,9 @@ class MonitorScreen(FrameScreen):
         left, side = self.query_one("#left"), self.query_one("#side")
         box = self.query_one("#panes")
         in_side = kind == "small" and self._panes[self._front] in side.query(Pane).results()
-        if in_side:                                     # the events stay below
+        if in_side and box.children[0] is left:         # the events stay below
             box.move_child(left, after=side)
-        else:
+        elif not in_side and box.children[0] is side:
             box.move_child(left, before=side)
         self.set_class(in_side, "-events")
         for group in ("#left", "#side", "#limits", "#quality"):

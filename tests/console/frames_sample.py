@@ -108,8 +108,8 @@ BREAKERS = (
     BreakerRow("drawdown", "normal", 1.0, 0.0061, 0.10),
     BreakerRow("correlation", "elevated", 0.5, 0.62, 0.80, action="halve new positions", until_ns=NOW + 12 * MINUTE,
                detail="first component 71%"),
-    BreakerRow("rejection_rate", "normal", 1.0, 0.02, 0.10),
-    BreakerRow("connection", "normal", 1.0, 0.3, 30.0),
+    BreakerRow("rejection_rate", "normal", 1.0, 0.0, 5.0),
+    BreakerRow("connection", "normal", 1.0, 0.0, 1.0),
 )
 
 SLIPPAGE = (

@@ -178,3 +178,18 @@ async def test_halt_state_and_result_are_on_every_size(size):
             assert "trading on" in top
             assert "-318.20" in app.screen.query_one("#account").render().plain
             assert app.focused.region.height >= 3, number       # the pane asked for is there
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_a_still_screen_lays_nothing_out(size):
+    app = AlphaTradeApp(FakeFeed(busy()), clock=StillClock())
+    async with app.run_test(size=size) as pilot:
+        for _ in range(4):
+            await pilot.pause()
+        laid_out = []
+        original = app.screen._refresh_layout
+        app.screen._refresh_layout = lambda *args, **more: laid_out.append(1) or original(*args, **more)
+        for _ in range(6):
+            app.tick()
+            await pilot.pause()
+        assert not laid_out
