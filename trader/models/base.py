@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trader.core.probe import Health
 from trader.models.labels import CLASSES
 
 FloatArray = NDArray[np.float64]
@@ -70,6 +71,18 @@ class Learner(ABC):
         """The most probable class of each row, shape ``(n,)``."""
         found: IntArray = self.classes_[np.argmax(self.predict_proba(X), axis=1)]
         return found
+
+    def health_check(self) -> Health:
+        """Whether it is trained and predicts."""
+        if self.n_features_in_ is None:
+            return Health(False, f"{type(self).__name__} is not trained yet")
+        try:
+            probability = self.predict_proba(np.zeros((1, self.n_features_in_)))
+        except Exception as error:      # whatever a library raises is an illness, not the asker's trouble
+            return Health(False, f"{type(self).__name__} does not predict: {error}")
+        if not np.all(np.isfinite(probability)):
+            return Health(False, f"{type(self).__name__} predicts numbers that are not finite")
+        return Health(True, f"{type(self).__name__} on {self.n_features_in_} features")
 
     def _note_features(self, X: Any) -> FloatArray:
         """The matrix to train on; remembers width and, where X has them, names."""

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from trader.core.probe import Health
 from trader.models.base import BoosterModel, FloatArray, Learner
 from trader.models.ml_model import LEARNERS, make_learner
 
@@ -105,6 +106,13 @@ class EnsembleModel(Learner):
         if weight == 0.0:
             raise RuntimeError(f"no member of the ensemble could predict: {failures}")
         return total / weight
+
+    def health_check(self) -> Health:
+        """Whether every member predicts."""
+        health = super().health_check()
+        if health.healthy and self.degraded:
+            return Health(False, f"predicts without {self.failures}")
+        return health
 
     def feature_importance(self) -> dict[str, float]:
         """Weighted mean of the members' gain shares, largest first."""
