@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
+from trader.core.book import Book
 from trader.core.clock import SECOND_NS, Clock, SystemClock
 from trader.core.probe import Health
 from trader.utils.errors import UserError
@@ -133,13 +134,16 @@ class RedisStateManager:
         Seconds after which a session that no longer beats is taken for dead.
     use_redis : bool
         False goes straight to the fallback.
+    book : Book, optional
+        The session's accounts, for whoever compares the state with the broker's; by default empty ones.
     """
 
     def __init__(
         self, host: str | None = None, port: int | None = None, *, fallback_path: Path | None = None,
         account: str = "default", lease_s: float = 90.0, clock: Clock | None = None, use_redis: bool = True,
-        prefix: str = "alphatrade",
+        prefix: str = "alphatrade", book: Book | None = None,
     ) -> None:
+        self.book = book if book is not None else Book()
         self.host = host or os.environ.get("REDIS_HOST") or "localhost"
         self.port = port or int(os.environ.get("REDIS_PORT") or 6379)
         self.account = account

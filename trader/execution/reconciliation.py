@@ -51,7 +51,8 @@ class ReconciliationEngine:
     broker_api : Broker
         The account.
     local_state : Any
-        Our side: a `LocalView`, a `Book`, an object with ``local_view()``, or a function that returns one of these.
+        Our side: a `LocalView`, a `Book`, an object with one as ``book`` (a session, a state manager) or with
+        ``local_view()``, or a function that returns one of these.
     reconcile_interval : float
         Seconds between two comparisons of `run`.
     deliver : Callable[[Sequence[Event]], None] | None
@@ -74,7 +75,7 @@ class ReconciliationEngine:
         clock: Clock | None = None, confirm_after: float = 0.5, fills_after: Callable[[], int | None] | None = None,
     ) -> None:
         self._broker = broker_api
-        self._local = local_state
+        self._local = getattr(local_state, "book", local_state)
         self.reconcile_interval = reconcile_interval
         self._deliver = deliver or self._apply
         self._execute = execute
@@ -167,6 +168,11 @@ class ReconciliationEngine:
         if hasattr(state, "local_view"):
             view: LocalView = state.local_view()
             return view
+        state = getattr(state, "book", state)
+        if not hasattr(state, "positions"):
+            raise ValueError(
+                f"local_state is {type(state).__name__}; expected a Book, a LocalView, an object with `book`, or a "
+                "function that returns one of these")
         return LocalView.from_book(state)
 
     def _apply(self, events: Sequence[ev.Event]) -> None:
