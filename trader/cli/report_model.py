@@ -55,7 +55,7 @@ class _Trial:
     def predict(self, event: ev.Predictions) -> None:
         """Take up the predictions of the symbols whose last one is decided."""
         said = np.array([event.p_loss, event.p_neutral, event.p_profit], dtype=np.float64).T
-        taken = self._tracker.enter(np.isfinite(said).all(axis=1))
+        taken = self._tracker.enter(np.asarray(np.isfinite(said).all(axis=1)))
         self._said[taken] = said[taken]
 
 
