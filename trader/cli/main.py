@@ -27,6 +27,7 @@ COMMANDS = {
     "data": "trader.cli.data",
     "train": "trader.cli.train",
     "calibrate-barriers": "trader.cli.train",
+    "pipeline": "trader.cli.pipeline",
     "exchange": "trader.cli.exchange",
 }
 

@@ -1,0 +1,147 @@
+"""``alphatrade pipeline``: the stages from bars to paper trading; what is fresh is skipped."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from trader.cli.arguments import add_config, add_home, add_json, home_of, print_json
+from trader.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from trader.pipeline.runner import StageReport
+
+STAGES = ("data", "features", "labels", "train", "calibrate", "backtest", "validate", "paper")
+SIGNS = {"fresh": "=", "stale": "~", "ran": "✓", "failed": "✗"}
+_CHOICES = ("symbols", "timeframe", "start", "split", "end", "strategy", "initial_capital")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "pipeline", help="from bars to a validated model, stage by stage; what is fresh is skipped",
+        description="Runs a stage and whatever it depends on that is stale. Without --stage it shows what would run "
+                    "and why. The backtest plays only bars that training never saw.",
+        epilog="Flags below --force are remembered for the stages after; --forget-choices drops them.",
+    )
+    parser.add_argument("--stage", choices=STAGES, help="where to go; each stage has its report in results/pipeline/")
+    parser.add_argument("--force", action="store_true", help="run this stage even if nothing has changed")
+    parser.add_argument("--symbols", metavar="A,B", help="default: those of training.yaml, else all there are")
+    parser.add_argument("--timeframe", metavar="SIZE", help="15Min, 1Day, … (default: training.yaml)")
+    parser.add_argument("--start", metavar="DATE", help="first day of training (default: months of training.yaml)")
+    parser.add_argument("--split", metavar="DATE",
+                        help="first day of the backtest, unseen by training (default: the last fifth of the days)")
+    parser.add_argument("--end", metavar="DATE", help="last day of the backtest (default: the last there is)")
+    parser.add_argument("--strategy", metavar="NAME", help="as for alphatrade backtest (default: settings)")
+    parser.add_argument("--initial-capital", type=float, metavar="DOLLARS", help="of the backtest (default: 100000)")
+    parser.add_argument("--forget-choices", action="store_true", help="back to the settings' own choices")
+    add_config(parser)
+    add_home(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run or survey; the exit code is 1 where a verdict is no."""
+    import os
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from trader.pipeline.runner import make_context, plain, run_stage, survey
+
+    context = make_context(
+        home_of(arguments), arguments.config, _given(arguments), forget_choices=arguments.forget_choices)
+    if arguments.stage is None:
+        if arguments.force:
+            raise UserError("--force needs --stage: which one shall run?")
+        reports = survey(context)
+        if arguments.json:
+            print_json([plain(report) for report in reports])
+        else:
+            for report in reports:
+                print(f"{SIGNS[report.status]} {report.stage:<10} {report.status}: {report.reason}")
+        return 0
+    with ExitStack() as stack:
+        listener = _listener(arguments, stack)
+        reports = run_stage(context, arguments.stage, force=arguments.force, listener=listener)
+    ok = reports[-1].ok
+    if arguments.json:
+        print_json({"stage": arguments.stage, "ok": ok, "stages": [plain(report) for report in reports]})
+    elif not ok and reports[-1].stage != arguments.stage:
+        raise UserError(
+            f"stage {arguments.stage} did not run: {reports[-1].stage} says no; see its report", exit_code=1)
+    return 0 if ok else 1
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The choices that flags make."""
+    from trader.pipeline.training_bars import parse_symbols, require_day
+
+    given = {name: getattr(arguments, name) for name in _CHOICES}
+    given["symbols"] = parse_symbols(arguments.symbols)
+    for name in ("start", "split", "end"):
+        given[name] = require_day(given[name], f"--{name}")
+    capital = arguments.initial_capital
+    if capital is not None and not capital > 0:
+        raise UserError(f"--initial-capital {capital} must be above 0")
+    return given
+
+
+def _listener(arguments: argparse.Namespace, stack: ExitStack) -> Any:
+    """Who tells a person: nobody, plain lines, or lines with a bar below them."""
+    from trader.pipeline.runner import Listener
+
+    class Lines(Listener):
+        """A line for each stage on stdout."""
+
+        def say(self, text: str) -> None:
+            print(text, flush=True)
+
+        def ends(self, report: StageReport) -> None:
+            if report.status != "failed":           # the command's own error line says it
+                self.say(_line(report, wanted=report.stage == arguments.stage))
+
+    if arguments.json:
+        return Listener()
+    if not sys.stderr.isatty():
+        return Lines()
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description:<34}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
+    )
+    bar = stack.enter_context(Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=False))
+    task = bar.add_task("looking at what is there", total=None, left="")
+
+    class Bar(Lines):
+        """The same, with what is being done below."""
+
+        def say(self, text: str) -> None:
+            if sys.stdout.isatty():                 # the line goes above the bar instead of through it
+                bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                super().say(text)
+
+        def begins(self, stage: str, reason: str) -> None:
+            self._started = time.monotonic()
+            bar.reset(task, description=stage, total=None, left="")
+
+        def ticks(self, stage: str, text: str, done: int, total: int) -> None:
+            spent = time.monotonic() - self._started
+            left = f"{spent / done * (total - done):.0f} s left" if done else ""
+            bar.update(task, description=f"{stage}: {text}", completed=done, total=total, left=left)
+
+    return Bar()
+
+
+def _line(report: StageReport, *, wanted: bool) -> str:
+    """What became of a stage; a skipped one repeats its result only where it was asked for."""
+    sign = SIGNS[report.status] if report.ok else "✗"
+    if report.status == "fresh":
+        return f"{sign} {report.stage:<10} skipped, {report.reason}{f'; {report.text}' if wanted else ''}"
+    return f"{sign} {report.stage:<10} {report.seconds:.1f} s ({report.reason}); {report.text}"

@@ -1,0 +1,58 @@
+"""calibrate: honest probabilities from out-of-fold predictions, then the model directory that sessions load."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from trader.core.clock import to_ns
+from trader.models.artifact import ArtifactError, ModelArtifact, library_versions, read_manifest
+from trader.models.registry import models_dir, store_model
+from trader.pipeline.context import Context, StageResult, now_ns
+from trader.pipeline.stages.data import stored_bars
+from trader.pipeline.stages.labels import stored_samples
+from trader.pipeline.stages.train import stored_ensemble, stored_folds
+from trader.pipeline.train import fit_calibrator, make_manifest
+
+
+def settings(context: Context) -> Any:
+    """Everything that the model's manifest tells."""
+    own = context.per_symbol
+    special = None if own is None else {name: msgspec.to_builtins(labels) for name, labels in own.items()}
+    return [context.training, special, library_versions()]
+
+
+def run(context: Context) -> StageResult:
+    """Calibrate, describe, store; the model becomes the current one of its name."""
+    chosen = context.training
+    panel = stored_bars(context)[1]
+    stored, samples = stored_samples(context)
+    folds = stored_folds(context, samples)
+    calibrator = fit_calibrator(folds, chosen)
+    final = stored_ensemble(context)
+    manifest = make_manifest(
+        panel, chosen, chosen.seed, stored.features, stored.matrix, folds, calibrator, final, context.per_symbol,
+        now_ns())
+    manifest["created"] = _created(context, manifest)
+    directory = store_model(context.home, ModelArtifact(manifest, final, calibrator))
+    scores = manifest["scores"]
+    calibration = scores["calibration"]
+    facts = {
+        "model": directory.name, "path": str(directory), "method": calibration["method"],
+        "calibration": calibration, "verdict": scores["verdict"], "importance": scores["importance"][:20],
+    }
+    text = (f"{directory.name}: {calibration['method']}, ECE {calibration['before']['ece']:.4f} before, "
+            f"{calibration['after']['ece']:.4f} after, out of sample")
+    return StageResult(text, tuple(sorted(p for p in directory.rglob("*") if p.is_file())), facts)
+
+
+def _created(context: Context, manifest: dict[str, Any]) -> str:
+    """When a model of this very content was first made: making it again makes nothing new."""
+    directory = models_dir(context.home) / f"{manifest['name']}-{manifest['version']}"
+    try:
+        before = str(read_manifest(directory)["created"])
+        return min(before, str(manifest["created"]), key=lambda text: to_ns(datetime.fromisoformat(text)))
+    except (ArtifactError, ValueError):
+        return str(manifest["created"])

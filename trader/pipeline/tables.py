@@ -1,0 +1,59 @@
+"""Arrays that one stage leaves for the next: ``.npz`` files whose bytes depend on their content alone."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trader.core.panel import FIELDS, BarPanel, FloatArray
+from trader.pipeline.training_samples import Samples
+from trader.utils.atomic import atomic_write_bytes
+
+_TIMES = ("ts_ns", "available_ns")
+_SOMETIMES = ("vwap", "trade_count")
+_LABELS = ("y", "t0", "t1", "ret", "symbol", "unique", "weight")
+
+
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Replace the file in one step."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Everything in the file."""
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def write_panel(path: Path, panel: BarPanel, **more: Any) -> None:
+    """Bars, and further arrays beside them."""
+    names = [*_TIMES, *FIELDS, *(name for name in _SOMETIMES if getattr(panel, name) is not None)]
+    about = {"symbols": np.array(panel.symbols), "timeframe": np.array(panel.timeframe),
+             "source": np.array(panel.source)}
+    write_arrays(path, **about, **{name: getattr(panel, name) for name in names}, **more)
+
+
+def read_panel(path: Path) -> tuple[BarPanel, dict[str, NDArray[Any]]]:
+    """The bars, and what else was stored beside them."""
+    stored = read_arrays(path)
+    symbols, timeframe = tuple(str(s) for s in stored.pop("symbols")), str(stored.pop("timeframe"))
+    source = str(stored.pop("source"))
+    values = {name: stored.pop(name) for name in (*_TIMES, *FIELDS, *_SOMETIMES) if name in stored}
+    return BarPanel(symbols, timeframe, source=source, **values), stored
+
+
+def write_labels(path: Path, samples: Samples) -> None:
+    """Labels without their features, which the matrix holds."""
+    write_arrays(path, **{name: getattr(samples, name) for name in _LABELS})
+
+
+def read_samples(path: Path, matrix: FloatArray) -> Samples:
+    """Labels joined with the rows of the feature matrix ``(n_bars, n_symbols, n_features)`` that they begin at."""
+    stored = read_arrays(path)
+    return Samples(X=matrix[stored["t0"], stored["symbol"]], **{name: stored[name] for name in _LABELS})
