@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -44,17 +45,10 @@ def run(options: SessionOptions) -> int:
         printer.print_new()
         if stopping.is_set():
             _notify("STOPPING=1")
-            host.stop(reason="signal")
+            if not host.stop(reason="signal"):
+                _leave_at_once(host)
             break
-    printer.print_new()
-    if host.user_error is not None:
-        print(f"alphatrade-tui: {host.user_error}", file=sys.stderr)
-        return host.user_error.exit_code
-    if host.error is not None:
-        print(f"alphatrade-tui: the engine failed: {host.error} (see logs/trading.log)", file=sys.stderr)
-        return 70
-    print(json.dumps(host.system.summary()), flush=True)
-    return 0
+    return _end(host, printer)
 
 
 def follow(host: EngineHost, options: SessionOptions) -> int:
@@ -64,10 +58,34 @@ def follow(host: EngineHost, options: SessionOptions) -> int:
         while not host.wait(0.2):
             printer.print_new()
     except KeyboardInterrupt:
-        host.stop(reason="signal")
+        if not host.stop(reason="signal"):
+            _leave_at_once(host)
+    return _end(host, printer)
+
+
+def _end(host: EngineHost, printer: _Printer) -> int:
+    """The last lines, and the exit code."""
     printer.print_new()
-    print(json.dumps(host.system.summary()), flush=True)
+    if host.user_error is not None:
+        print(f"alphatrade-tui: {host.user_error}", file=sys.stderr)
+        return host.user_error.exit_code
+    if host.error is not None:
+        print(f"alphatrade-tui: the engine failed: {host.error} (see logs/trading.log)", file=sys.stderr)
+        return 70
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(host.system.summary()), flush=True)
+    if host.system.unwritten:
+        print(f"alphatrade-tui: the journal could not be written: its last {host.system.unwritten} events are lost; "
+              "free the disk, then compare orders and positions with the broker's", file=sys.stderr)
+        return 70
     return 0
+
+
+def _leave_at_once(host: EngineHost) -> None:
+    host.system.commit_now()
+    print("alphatrade-tui: the engine did not stop in time; what it has journaled is kept", file=sys.stderr)
+    sys.stdout.flush()
+    os._exit(70)
 
 
 class _Printer:

@@ -14,6 +14,7 @@ from trader.system import AlphaTradeSystem
 from trader.utils.errors import UserError
 
 FRAME_SECONDS = 0.1
+STOP_SECONDS = 20.0
 
 
 class EngineHost:
@@ -52,11 +53,10 @@ class EngineHost:
         """Wait for the session's end; False when it still runs."""
         return self._done.wait(timeout)
 
-    def stop(self, timeout: float = 20.0, reason: str = "stopped by the user") -> bool:
+    def stop(self, timeout: float = STOP_SECONDS, reason: str = "stopped by the user") -> bool:
         """Stop in order; False when it has not ended within the time."""
         self._call(lambda: self.system.request_stop(reason))
-        self._done.wait(timeout)
-        return not self._thread.is_alive() or self._done.is_set()
+        return self._done.wait(timeout)
 
     def halt(self, source: str, reason: str) -> None:
         """Latch (durable when this returns), then cancel and close in the engine's thread."""

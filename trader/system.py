@@ -9,9 +9,11 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,8 @@ from trader.options import SessionOptions
 from trader.session.broker_link import BrokerLink
 from trader.session.carrier import Carrier
 from trader.session.control import ControlServer
-from trader.session.learner import Learner, LoadedModel
+from trader.session.handover import Handover
+from trader.session.learner import LoadedModel
 from trader.session.loops import FreeRun, LockStep
 from trader.session.market import MarketFeed
 from trader.session.plan import SIM, SessionPlan, make_plan
@@ -44,7 +47,7 @@ from trader.session.recorder import Recorder
 from trader.session.venue_control import VenueControl
 from trader.session.venue_thread import VenueThread, build_venue
 from trader.utils.errors import UserError
-from trader.utils.latch import HaltLatch, latch_of
+from trader.utils.latch import HaltLatch, LatchState, latch_of
 from trader.utils.paths import home_dir
 from trader.utils.run_dir import JOURNAL_FILE, create_run, write_facts
 from trader.utils.session_file import SessionInfo, SessionLock, own_process_start, running_sessions
@@ -52,10 +55,7 @@ from trader.utils.session_file import SessionInfo, SessionLock, own_process_star
 log = logging.getLogger("alphatrade.session")
 
 SIM_KEYS = ("sim", "sim")                   # the embedded exchange takes any pair
-HANDOVER_SLICE = 260                        # in lock-step a new model takes over so long after its training began
 MARGIN = 2.0                                # Alpaca's for accounts of $2,000 and more
-STALE_LEVELS = ("STALE", "CRITICAL")
-RETRAIN_PAUSE_NS = 5 * DAY_NS
 HALT_SECONDS = 60.0                         # a caller of emergency_halt waits so long for "flat"
 CONTROL_HALT_SECONDS = 3.0                  # a command line hears sooner; the halt goes on
 TRADE_STREAM_SECONDS = 15.0
@@ -85,30 +85,54 @@ class AlphaTradeSystem:
         self._around = Surroundings()
         self._last_slice_s: float | None = None
         self._closers: list[Callable[[], Any]] = []     # run in reverse, awaited where they are coroutines
-        self._learning: asyncio.Task[LoadedModel | None] | None = None
+        self._handover: Handover | None = None
         self._engine: Engine | None = None
         self._recorder: Recorder | None = None
         self._latch: HaltLatch | None = None
+        self._latching = threading.RLock()              # a signal may interrupt the very thread that latches
+        self._asked_halt: LatchState | None = None      # a halt that was asked for before there was an engine
+        self._connected = False                         # from here on a halt is the engine's business
+        self._initialized = False
+        self.unwritten = 0                              # events that the disk refused until the end
         self._venue_control: VenueControl | None = None
-        self._trained_at = 0
-        self._take_over_at = 0
 
     # --- life --------------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:
-        """Everything up to the first slice. UserError names what is wrong; nothing is left half-made."""
+        """Everything up to the first slice. UserError names what is wrong; nothing is left half-made.
+
+        A stop that is asked for meanwhile ends it; `run` then returns at once.
+        """
         try:
-            await self._initialize()
-        except BaseException:
+            self._initialized = await self._unless_stopped(self._initialize())
+        except BaseException as error:
+            if self._engine is not None:
+                self._engine.record(ev.SessionEnded(ts=self._clock.now_ns(), reason=f"did not start: {error}"))
             await self.shutdown()
             raise
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do the work, or break it off when a stop is asked for; whether it was done."""
+        task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            return task.done()
+        finally:
+            for each in (task, stopped):
+                each.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
 
     async def _initialize(self) -> None:
         from trader.utils.logger import setup_logging
 
         plan = self.plan = await asyncio.to_thread(make_plan, self.options)
         settings = plan.loaded.settings
-        self._latch = latch_of(plan.home, plan.mode)
+        with self._latching:
+            self._latch = latch_of(plan.home, plan.mode)
+            if self._asked_halt is not None:
+                self.latch_now(self._asked_halt.source, self._asked_halt.reason)
         lock = SessionLock(plan.home, plan.mode)
         try:
             lock.acquire()
@@ -149,8 +173,8 @@ class AlphaTradeSystem:
             self._closers.append(self._venue_control.close)
             return plan.venue_url, plan.venue_url
         venue = VenueThread(lambda: build_venue(plan))
-        await asyncio.to_thread(venue.start)
         self._closers.append(lambda: asyncio.to_thread(venue.stop))
+        await asyncio.to_thread(venue.start)
         self._venue_control = VenueControl("127.0.0.1", venue.control_port)
         self._closers.append(self._venue_control.close)
         return venue.url, venue.url
@@ -217,14 +241,22 @@ class AlphaTradeSystem:
         await self._carrier.settle()
         if not green:
             engine.note("error", "reconcile", "our books and the broker's still differ; no entries until they agree")
-        latched = self._latch.read()
+        latched = self._latch.read() or self._asked_halt
+        self._connected = True
         if latched is not None:
-            engine.record(ev.HaltLatched(ts=self._clock.now_ns(), source=latched.source, reason=latched.reason))
-            engine.latch()
-            if carried is not None and (carried.halt_unfinished or self.book.positions):
-                self._carrier.start(engine.halt("start", "finishing the halt", self._clock.now_ns()))
+            self._start_latched(latched, carried)
         self._degradation = self._watch_components()
         self._recorder_commit()
+
+    def _start_latched(self, latched: LatchState, carried: Carried | None) -> None:
+        """Trading is off; what the halt had not done when the earlier session ended is done now."""
+        engine, now = self.engine, self._clock.now_ns()
+        engine.record(ev.HaltLatched(ts=now, source=latched.source, reason=latched.reason))
+        engine.latch()
+        if carried is None or carried.halt_done:
+            engine.record(ev.HaltProgress(ts=now, step="flat", detail="nothing was left to do"))
+        else:
+            self._carrier.start(engine.halt("start", "finishing the halt", now))
 
     def _watch_components(self) -> GracefulDegradationManager:
         """The components whose health is asked for every few seconds; their failures move the engine's ladder."""
@@ -274,8 +306,14 @@ class AlphaTradeSystem:
 
     async def run(self) -> None:
         """Run until the market data end, the wanted slices are done, or somebody asks to stop."""
+        if not self._initialized:
+            if not self._stop.is_set():
+                raise UserError("the session is not initialized; await system.initialize() first")
+            return
         plan = self.plan
-        await self._start_learning()
+        if self._wanted_strategy.needs_model:
+            self._handover = Handover(plan, self.engine, self._clock, self._stop, self._use_model)
+            await self._handover.begin()
         background = [asyncio.create_task(self._commit_group()), asyncio.create_task(self._beat())]
         if not plan.lock_step:
             background.append(asyncio.create_task(self.link.reconciler.run(
@@ -300,10 +338,8 @@ class AlphaTradeSystem:
 
     async def shutdown(self) -> None:
         """Close everything that was opened, in reverse; the journal last. Safe to call twice."""
-        if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
-            self._learning = None
+        if self._handover is not None:
+            await self._handover.cancel()
         while self._closers:
             closer = self._closers.pop()
             if not self._closers:
@@ -316,14 +352,27 @@ class AlphaTradeSystem:
                 log.warning("closing: %s: %s", type(error).__name__, error)
 
     def _close_journal(self) -> None:
-        if self._recorder is None:
+        if self._recorder is None or self._directory is None:
             return
+        self._carry_nothing_more()
         with contextlib.suppress(sqlite3.Error):
             self._recorder.store_summary(self.summary())
+        try:
             self._recorder.journal.close()
-        if self._directory is not None:
-            with contextlib.suppress(UserError):
-                write_facts(self._directory, {**self._facts, "ended_ns": time.time_ns(), "summary": self.summary()})
+        except sqlite3.Error as error:
+            self.unwritten = self._recorder.journal.pending
+            log.error("%d events could not be written at the end: %s", self.unwritten, error)
+        if not self._initialized and not self._recorder.traded:
+            shutil.rmtree(self._directory, ignore_errors=True)      # it never began: no run to look at
+            self._directory = None
+            return
+        with contextlib.suppress(UserError):
+            write_facts(self._directory, {**self._facts, "ended_ns": time.time_ns(), "summary": self.summary()})
+
+    def _carry_nothing_more(self) -> None:
+        carrier = getattr(self, "_carrier", None)
+        if carrier is not None:
+            carrier.closed = True
 
     def request_stop(self, reason: str) -> None:
         """End the session in order, once, whatever arrives meanwhile."""
@@ -337,7 +386,10 @@ class AlphaTradeSystem:
     async def _on_slice(self, bar: Slice) -> None:
         if isinstance(self._clock, VirtualClock):
             self._clock.advance_to(bar.available_ns)
-        await self._hand_over()
+        if self._handover is not None:
+            await self._handover.before_slice()
+            if self._stop.is_set() and self.plan.lock_step:
+                return                                  # stopped while it waited for a training
         self._last_slice_s = time.monotonic()
         engine = self.engine
         engine.risk.system.data_age_s = max(0.0, (self._clock.now_ns() - bar.available_ns) / 1e9)
@@ -385,7 +437,8 @@ class AlphaTradeSystem:
             await asyncio.sleep(2.0)
             with contextlib.suppress(sqlite3.Error):
                 self._recorder.store_summary(self.summary())
-            if not await self.state_manager.heartbeat(equity=self.book.equity, bars=self.book.slices):
+            alone = await self.state_manager.heartbeat(equity=self.book.equity, bars=self.book.slices)
+            if not alone and not self.engine.halted:
                 self._halt_from_inside("lease", "another session has taken this account")
             if not self.plan.lock_step:
                 await self._degradation.check_all()
@@ -417,58 +470,6 @@ class AlphaTradeSystem:
 
     # --- the model ---------------------------------------------------------------------------------------
 
-    async def _start_learning(self) -> None:
-        """Take the stored model, or begin to train one; the rule-based strategy trades meanwhile."""
-        plan, settings = self.plan, self.plan.loaded.settings
-        if not self._wanted_strategy.needs_model:
-            return
-        before = self._clock.now_ns()
-        self._learner = Learner(
-            plan.home, settings.model.name, symbols=plan.symbols, timeframe=plan.timeframe,
-            extra=settings.features.extra, months=settings.model.training_months, seed=settings.sim.seed,
-            config=plan.loaded.training_path)
-        stored = await self._learner.stored(before)
-        if stored is not None:
-            self._use_model(stored, "the stored model fits")
-            return
-        if self._learner.refused:
-            self.engine.note("warning", "model", self._learner.refused)
-        if settings.model.train_on_start:
-            self._train(before)
-
-    def _train(self, before: int) -> None:
-        """Begin a training on bars before a moment; `_hand_over` takes its model."""
-        self._trained_at = before
-        self._take_over_at = self.book.slices + HANDOVER_SLICE
-        self._learning = asyncio.create_task(self._learner.train(before, self.engine.record, self._clock.now_ns))
-
-    def _renew_stale_model(self) -> None:
-        """In a simulated session a stale model is trained anew on the bars up to now; elsewhere a person decides."""
-        if self.plan.mode != SIM or self._learning is not None or not self.plan.loaded.settings.model.train_on_start:
-            return
-        stale = self.engine.risk.system.model_level in STALE_LEVELS
-        if stale and self._clock.now_ns() - self._trained_at > RETRAIN_PAUSE_NS:
-            self._train(self._clock.now_ns())
-
-    async def _hand_over(self) -> None:
-        """Let a freshly trained model decide; in lock-step at a fixed slice, so that no run depends on speed."""
-        if self._learning is None:
-            self._renew_stale_model()
-            return
-        if self.plan.lock_step:
-            if self.book.slices < self._take_over_at:
-                return
-        elif not self._learning.done():
-            return
-        try:
-            loaded = await self._learning
-        except Exception as error:
-            loaded = None
-            self.engine.note("error", "training", f"{type(error).__name__}: {error}")
-        self._learning = None
-        if loaded is not None:
-            self._use_model(loaded, "the model is trained")
-
     def _use_model(self, loaded: LoadedModel, reason: str) -> None:
         from trader.mlops.monitoring import ModelMonitor
         from trader.prediction import HealthWatch, LivePredictor, model_loaded
@@ -489,19 +490,22 @@ class AlphaTradeSystem:
 
     def latch_now(self, source: str, reason: str) -> None:
         """Set the latch, durable when this returns; new entries are refused from now on. From any thread."""
-        if self._engine is not None:
-            self._engine.risk.system.halted = True
-        if self._latch is not None:
-            try:
-                self._latch.set(source, reason, time.time_ns())
-            except UserError as error:
-                log.error("the halt latch will not survive a restart: %s", error)
+        with self._latching:
+            if self._engine is not None:
+                self._engine.risk.system.halted = True
+            if not self._connected:
+                self._asked_halt = self._asked_halt or LatchState(source, reason, time.time_ns())
+            if self._latch is not None:
+                try:
+                    self._latch.set(source, reason, time.time_ns())
+                except UserError as error:
+                    log.error("the halt latch will not survive a restart: %s", error)
 
     def start_halt(self, source: str, reason: str) -> None:
         """Cancel and close, beside whatever else is under way; the latch is set already. In the loop's thread."""
-        if self._engine is None:
-            return
-        self._carrier.start(self._engine.halt(source, reason, self._clock.now_ns()))
+        if not self._connected:
+            return                                      # the start finds the latch
+        self._carrier.start(self.engine.halt(source, reason, self._clock.now_ns()))
 
     def _halt_from_inside(self, source: str, reason: str) -> None:
         self.latch_now(source, reason)
@@ -519,7 +523,7 @@ class AlphaTradeSystem:
             market is closed or stands still, positions close when it opens: ``failures`` then says what is waiting.
         """
         self._halt_from_inside(source, reason)
-        if self._engine is None:
+        if self._engine is None or not self._connected:
             raise UserError("the session is not initialized; await system.initialize() first")
         deadline = time.monotonic() + wait_s
         await self._carrier.settle()

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from trader.core import events as ev
-from trader.core.book import Book, Order
+from trader.core.book import ENTRY_ROLES, Book, Order
 from trader.core.commands import Cancel, Command, Submit
 from trader.core.history import History
 from trader.core.ids import ClientIds
@@ -41,7 +41,7 @@ class Desk:
             ts=self.now_ns(), client_order_id=self._ids.next(role), symbol=symbol, side=side, quantity=quantity,
             role=role, **fields)
         self.record(intent)
-        verdict = self._risk.vet(intent, self.book, self._history)
+        verdict = self._vet(intent)
         self.record(verdict)
         if verdict.action == "veto":
             return []
@@ -51,6 +51,18 @@ class Desk:
             order_type=intent.order_type, time_in_force=intent.time_in_force, limit_price=intent.limit_price,
             stop_price=intent.stop_price, take_profit=intent.take_profit, stop_loss=intent.stop_loss,
         )]
+
+    def _vet(self, intent: ev.OrderIntent) -> ev.RiskVerdict:
+        """The layers' verdict; where they fail themselves nothing new is opened, and every way out stays open."""
+        try:
+            return self._risk.vet(intent, self.book, self._history)
+        except Exception as error:
+            action = "veto" if intent.role in ENTRY_ROLES else "allow"
+            check = ev.RuleCheck(layer=4, rule="risk", action=action, code="RISK_FAILED", used=0.0, limit=0.0,
+                                 message=f"the risk layers failed: {type(error).__name__}: {error}")
+            return ev.RiskVerdict(
+                ts=intent.ts, client_order_id=intent.client_order_id, symbol=intent.symbol, action=action,
+                quantity_asked=intent.quantity, quantity=intent.quantity, checks=(check,))
 
     def close(self, symbol: str, role: str, reason: str, strategy: str) -> list[Command]:
         """A market order for all that is held; nothing when flat."""

@@ -206,9 +206,9 @@ class Engine:
             return self.halting.go_on(insist=True)
         if not self.halted:
             for signal in self._guarded("strategy", self._signals, bar, valid, probabilities) or ():
-                commands += self._act(signal)
+                commands += self._guarded("strategy", self._act, signal) or ()
         commands += self._guardian.cut_partial_entries()
-        if self.settings.protect and not (self.halted and self.settings.flatten_on_halt):
+        if self.settings.protect:                       # what a halt could not close keeps a stop as well
             commands += self._guardian.protect(self._exits)
         return commands
 

@@ -19,7 +19,7 @@ class HaltProcedure:
     flatten : bool
         Close all positions at market. False cancels what would open or enlarge a position and leaves stops alone.
     attempts : int
-        Closing orders for a position before it counts as a failure.
+        Closing orders for a position, one a slice, before it counts as a failure.
     """
 
     def __init__(self, desk: Desk, *, flatten: bool, attempts: int) -> None:
@@ -27,6 +27,7 @@ class HaltProcedure:
         self._flatten = flatten
         self._limit = attempts
         self._attempts: dict[str, int] = {}
+        self._tried_at: dict[str, int] = {}     # slice of the last attempt
         self.running = False
         self.cancelled = 0
         self.closed = 0
@@ -37,6 +38,7 @@ class HaltProcedure:
             return self.go_on(insist=True)
         self.running = True
         self._attempts.clear()
+        self._tried_at.clear()
         self.cancelled = len(self._to_cancel())
         self.closed = 0
         self._desk.record(ev.HaltProgress(
@@ -51,9 +53,9 @@ class HaltProcedure:
                 return self._cancel()
             landed_late = order in waiting and order is not None and order.state in AT_BROKER
             return self._desk.cancel(order, "halt") if landed_late and order is not None else []
-        commands, failures = self._close() if self._flatten else ([], [])
+        commands, failures, later = self._close() if self._flatten else ([], [], False)
         closing = any(o.role == ROLE for o in self._desk.book.open_orders.values())
-        if not commands and not closing:
+        if not commands and not closing and not later:
             self.running = False
             self._desk.record(ev.HaltFinished(
                 ts=self._desk.now_ns(), orders_cancelled=self.cancelled, positions_closed=self.closed,
@@ -69,10 +71,12 @@ class HaltProcedure:
             return [CancelAll()]
         return [command for order in self._to_cancel() for command in self._desk.cancel(order, "halt")]
 
-    def _close(self) -> tuple[list[Command], list[str]]:
+    def _close(self) -> tuple[list[Command], list[str], bool]:
+        """Closing orders, what could not be closed, and whether something waits for the next slice's attempt."""
         book = self._desk.book
         commands: list[Command] = []
         failures: list[str] = []
+        later = False
         for symbol, position in list(book.positions.items()):
             if book.open_orders_of(symbol):
                 continue
@@ -80,7 +84,10 @@ class HaltProcedure:
             if attempts >= self._limit:
                 failures.append(f"{symbol}: {position.quantity} still held after {attempts} closing orders")
                 continue
-            self._attempts[symbol] = attempts + 1
+            if self._tried_at.get(symbol) == book.slices:
+                later = True                    # what was just refused is not asked again at once
+                continue
+            self._attempts[symbol], self._tried_at[symbol] = attempts + 1, book.slices
             self.closed += attempts == 0
             commands += self._desk.close(symbol, ROLE, "emergency halt", "halt")
-        return commands, failures
+        return commands, failures, later

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ _SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UP
 class Journal:
     """Appends events; nothing is on the disk before ``commit``.
 
-    ``durable=False`` is for backtests: one bulk transaction, no fsync. Use from one thread at a time.
+    ``durable=False`` is for backtests: one bulk transaction, no fsync. One thread appends; any may commit.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
@@ -41,6 +42,7 @@ class Journal:
         self.must_sync = False
         self._durable = durable
         self._rows: list[tuple[int, int, str, str]] = []
+        self._writing = threading.Lock()            # a signal's last commit may meet the engine's
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -65,8 +67,11 @@ class Journal:
 
     def commit(self) -> None:
         """Write what is pending in one transaction; fsynced when an event in it asks for that."""
-        if not self._rows:
-            return
+        if self._rows:
+            with self._writing:
+                self._write()
+
+    def _write(self) -> None:
         rows, self._rows = self._rows, []
         sync, self.must_sync = self.must_sync, False
         if sync:
@@ -91,8 +96,10 @@ class Journal:
 
     def close(self) -> None:
         """Commit and close; the file is then complete without its WAL."""
-        self.commit()
-        self._db.close()
+        try:
+            self.commit()
+        finally:
+            self._db.close()
 
 
 def read_only(path: Path) -> sqlite3.Connection:

@@ -100,6 +100,7 @@ SESSION_COMPONENTS: Mapping[str, FallbackConfig] = MappingProxyType({
     "strategy": BY_TYPE[ComponentType.STRATEGY],
     "venue": BY_TYPE[ComponentType.BROKER],
     "broker": BY_TYPE[ComponentType.BROKER],
+    "carrier": BY_TYPE[ComponentType.BROKER],
     "trade_stream": BY_TYPE[ComponentType.BROKER],
     "reconciliation": BY_TYPE[ComponentType.BROKER],
     "redis": BY_TYPE[ComponentType.STATE],

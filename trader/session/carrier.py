@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from trader.core.commands import Cancel, CancelAll, Command, Submit
 from trader.core.engine import Engine
 from trader.execution.order_manager import OrderManager
 from trader.session.recorder import Recorder
+
+log = logging.getLogger("alphatrade.session")
 
 JOURNAL_FAILED = "JOURNAL"
 
@@ -54,7 +57,14 @@ class Carrier:
         if commands:
             task = asyncio.get_running_loop().create_task(self.carry_out(commands))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:                   # a fault of ours: said, and no new positions until somebody looks
+            log.error("carrying out failed", exc_info=error)
+            self._engine.report_component("carrier", False, self._now_ns(), f"{type(error).__name__}: {error}")
 
     def take(self, event: ev.Event) -> None:
         """News from outside (stream, probe, reconciliation): to the engine, and its commands on their way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ class Learner:
     """Finds, loads or trains the model; everything that takes long happens in a thread or a process of its own."""
 
     def __init__(self, home: Path, name: str, *, symbols: tuple[str, ...], timeframe: str, extra: tuple[str, ...],
-                 months: int, seed: int, config: Path | None) -> None:
+                 months: int, seed: int, config: Path | None, waited_for: bool = False) -> None:
         self._home = home
         self._name = name
         self._symbols = symbols
@@ -44,6 +44,7 @@ class Learner:
         self._months = months
         self._seed = seed
         self._config = config
+        self._niceness = 0 if waited_for else training.NICENESS     # a session that waits gains nothing by modesty
         self.refused = ""                       # why the stored model was not taken
 
     async def stored(self, before_ns: int) -> LoadedModel | None:
@@ -78,11 +79,20 @@ class Learner:
 
         return LoadedModel(*load_model(directory, load_user_features(self._extra, self._home)))
 
+    def announcement(self, before_ns: int) -> ev.TrainingProgress:
+        """What a training on the months before a moment says first."""
+        start, end = self._range(before_ns)
+        return ev.TrainingProgress(ts=before_ns, state="running", stage="start", done=0, total=0,
+                                   message=f"{self._name} on {start.date()} … {end.date()}")
+
+    def _range(self, before_ns: int) -> tuple[datetime, datetime]:
+        end = from_ns(before_ns)
+        return end - timedelta(days=round(self._months * 30.44)), end
+
     async def train(self, before_ns: int, report: Callable[[ev.TrainingProgress], None], now_ns: Callable[[], int],
                     ) -> LoadedModel | None:
         """Train on the months before ``before_ns`` (exclusive) in a process of its own; None when that fails."""
-        end = from_ns(before_ns)
-        start = end - timedelta(days=round(self._months * 30.44))
+        start, end = self._range(before_ns)
         argv = training.command(
             self._home, symbols=self._symbols, timeframe=self._timeframe, start=start.date().isoformat(),
             end=end.isoformat(), seed=self._seed, config=self._config)
@@ -95,9 +105,7 @@ class Learner:
                 total=int(facts.get("total") or 0), eta_seconds=facts.get("eta_seconds"),
                 message=str(facts.get("message", ""))))
 
-        report(ev.TrainingProgress(ts=now_ns(), state="running", stage="start", done=0, total=0,
-                                   message=f"{self._name} on {start.date()} … {end.date()}"))
-        outcome = await training.train(argv, progress)
+        outcome = await training.train(argv, progress, self._niceness)
         if outcome.model is None:
             report(ev.TrainingProgress(ts=now_ns(), state="failed", stage="failed", done=0, total=0,
                                        message=outcome.error))

@@ -24,7 +24,7 @@ class Carried:
     peak_equity: float
     day_start_equity: float
     day: int
-    halt_unfinished: bool
+    halt_done: bool                     # it was halted and flat: nothing of the halt is left to do
     ended_in_order: bool
     mended: str | None
 
@@ -61,7 +61,6 @@ def carry_over(run: Path) -> Carried | None:
     if fold.session is None:
         return None
     book = fold.book
-    halt_steps = {"", "flat"}
     return Carried(
         run_id=fold.session.run_id,
         cash=book.cash,
@@ -74,7 +73,7 @@ def carry_over(run: Path) -> Carried | None:
         peak_equity=book.peak_equity,
         day_start_equity=book.day_start_equity,
         day=book.day,
-        halt_unfinished=fold.halt.latched and fold.halt.step not in halt_steps,
+        halt_done=fold.halt.latched and fold.halt.step == "flat",
         ended_in_order=bool(fold.ended),
         mended=mended,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from itertools import islice
 from typing import Any
 
 from trader.core import events as ev
@@ -18,6 +19,9 @@ LOGGERS = {
 }
 LEVELS = {"warning": logging.WARNING, "error": logging.ERROR, "halt": logging.WARNING}
 
+# Orders, money and halts: a run that holds none of them has not begun.
+MATTERS = tuple(kind for kind in ev.DURABLE if kind not in (ev.SessionStarted, ev.SessionEnded))
+
 
 class Recorder:
     """Folds and journals every event; ``commit`` before any effect."""
@@ -25,17 +29,20 @@ class Recorder:
     def __init__(self, journal: Journal, fold: Fold) -> None:
         self.journal = journal
         self.fold = fold
+        self.traded = False                     # whether it holds anything that the next session must know
         self._logged = 0
 
     def sink(self, event: ev.AnyEvent) -> None:
         """Keep an event that has just been folded."""
         self.journal.append(event)
+        self.traded = self.traded or isinstance(event, MATTERS)
         if self.fold.log_count > self._logged:
             self._log()
 
     def _log(self) -> None:
         fresh = self.fold.log_count - self._logged
-        for _, _, level, source, text in list(self.fold.log)[-fresh:]:
+        lines = list(islice(reversed(self.fold.log), fresh))
+        for _, _, level, source, text in reversed(lines):
             logging.getLogger(LOGGERS.get(source, "alphatrade.trading")).log(
                 LEVELS.get(level, logging.INFO), "%s: %s", source, text)
         self._logged = self.fold.log_count

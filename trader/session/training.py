@@ -35,10 +35,11 @@ def command(
     ]
 
 
-async def train(argv: Sequence[str], on_progress: Callable[[dict[str, Any]], None]) -> TrainingOutcome:
+async def train(argv: Sequence[str], on_progress: Callable[[dict[str, Any]], None],
+                niceness: int = NICENESS) -> TrainingOutcome:
     """Run the command; cancelling this coroutine ends the process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
-    argv = ["nice", "-n", str(NICENESS), *argv] if os.name == "posix" else list(argv)
+    argv = ["nice", "-n", str(niceness), *argv] if os.name == "posix" else list(argv)
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=environment, limit=LINE_LIMIT,

@@ -38,7 +38,9 @@ class VenueThread:
             raise self._failure
 
     def stop(self) -> None:
-        """Stop in order; safe to call twice."""
+        """Stop in order, also while it starts; safe to call twice."""
+        if self._thread.ident is not None:
+            self._ready.wait(START_SECONDS)
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(10)
