@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "trader.cli.train",
     "calibrate-barriers": "trader.cli.train",
     "pipeline": "trader.cli.pipeline",
+    "validate-features": "trader.cli.validate",
     "exchange": "trader.cli.exchange",
 }
 
