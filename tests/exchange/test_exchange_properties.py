@@ -90,7 +90,7 @@ def check_books(venue: Venue, fills: dict[str, D]) -> None:
     for symbol in SYMBOLS:
         assert book.quantity(symbol) == fills.get(symbol, D(0))
     open_orders = venue.orders("open")
-    assert venue._sure_power() <= float(venue.account().buying_power)
+    assert venue.valuation.sure_power(venue.index, venue.multiplier, venue.rules) <= float(venue.account().buying_power)
     expected = sum((order.reserved for order in open_orders), D(0))
     assert venue.desk.reserved == expected
     assert [order for order in venue.orders("all") if order.is_open] == open_orders

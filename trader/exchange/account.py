@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 import msgspec
 
+from trader.core.money import CENT, MICRO_SHARE, SHARE
 from trader.exchange.types import ZERO
 
 _COST_QUANTUM = Decimal("0.000000001")
@@ -59,6 +60,27 @@ class Account:
         if not holding.qty:
             del self.holdings[symbol]
         return holding.qty
+
+    def split(self, symbol: str, ratio: Decimal, price: Decimal) -> tuple[Decimal, Decimal]:
+        """Multiply a position by ``ratio``; the change in shares and what was paid for a fraction at ``price``.
+
+        The cost stays; a position of whole shares sells the fraction that it cannot keep.
+        """
+        holding = self.holdings.get(symbol)
+        if holding is None:
+            return ZERO, ZERO
+        before, exact = holding.qty, holding.qty * ratio
+        quantum = SHARE if before % SHARE == 0 else MICRO_SHARE
+        kept = exact.quantize(quantum, rounding=ROUND_DOWN)
+        lieu = ((exact - kept) * price).quantize(CENT)
+        released = (holding.cost * (exact - kept) / exact).quantize(_COST_QUANTUM)
+        self.cash += lieu
+        self.realized += lieu - released
+        holding.qty, holding.cost = kept, holding.cost - released
+        if not kept:
+            self.realized -= holding.cost
+            del self.holdings[symbol]
+        return kept - before, lieu
 
     def _reduce(self, holding: Holding, signed_qty: Decimal, price: Decimal) -> None:
         """Close shares at ``price``; what goes beyond zero opens the other side at ``price``."""

@@ -12,29 +12,37 @@ from typing import NamedTuple
 
 from trader.core.money import CENT, MICRO_SHARE, SHARE, tick_size
 from trader.exchange.errors import refusal
-from trader.exchange.types import BUY, SIGN, OrderRequest, VenueOrder, VenueRules
+from trader.exchange.types import BUY, SELL, SIGN, Configurations, OrderRequest, VenueOrder, VenueRules
 
-TYPES = ("market", "limit", "stop", "stop_limit")
-TIMES_IN_FORCE = ("day", "gtc")
+TYPES = ("market", "limit", "stop", "stop_limit", "trailing_stop")
+TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
+LASTING = frozenset({"day", "gtc"})
 CLASSES = ("simple", "bracket", "oto", "oco")
 NEEDS_LIMIT = frozenset({"limit", "stop_limit"})
 NEEDS_STOP = frozenset({"stop", "stop_limit"})
 MINIMUM_NOTIONAL = Decimal(1)
+MINIMUM_TRAIL_PERCENT = Decimal("0.1")
 MAXIMUM = Decimal(10**9)            # of any number: beyond it is a mistake
+TAKES_FRACTIONS = frozenset({"market", "limit", "stop", "stop_limit"})
 
 
 class Situation(NamedTuple):
     """What the rules may look at besides the request.
 
     ``position`` is signed, ``last_price`` the market's. ``sure_power`` is buying power that is certainly there,
-    cheaply known; ``equity`` and ``buying_power`` ask for the exact figures.
+    cheaply known; ``equity``, ``gross`` (value of all positions) and ``buying_power`` ask for the exact figures.
+    ``shut`` says whether the window of an auction's time in force is shut.
     """
 
     rules: VenueRules
+    configured: Configurations
+    easy_to_borrow: bool
+    shut: Callable[[str], bool]
     last_price: Decimal
     position: Decimal
     held: Decimal
     equity: Callable[[], Decimal]
+    gross: Callable[[], Decimal]
     buying_power: Callable[[], Decimal]
     sure_power: float
     reserve_price: Decimal
@@ -69,8 +77,8 @@ def check_size(request: OrderRequest) -> None:
     if request.notional is not None:
         if request.notional < MINIMUM_NOTIONAL:
             raise refusal("unprocessable", detail="notional must be at least 1.00")
-        if request.type != "market":
-            raise refusal("unprocessable", detail="notional orders must be market orders")
+        if request.notional != request.notional.quantize(CENT):
+            raise refusal("unprocessable", detail="notional is limited to 2 decimals")
     elif size == size.to_integral_value():
         return
     elif size != size.quantize(MICRO_SHARE):
@@ -79,6 +87,8 @@ def check_size(request: OrderRequest) -> None:
         raise refusal("unprocessable", detail="fractional orders must be simple orders")
     if request.time_in_force != "day":
         raise refusal("unprocessable", detail="fractional orders must be DAY orders")
+    if request.type not in TAKES_FRACTIONS:
+        raise refusal("unprocessable", detail=f"fractional orders cannot be {request.type} orders")
 
 
 def check_prices(request: OrderRequest) -> None:
@@ -99,6 +109,31 @@ def check_prices(request: OrderRequest) -> None:
     ):
         if price is not None:
             check_tick(field, price)
+    check_trail(request.type, request.trail_price, request.trail_percent)
+
+
+def check_trail(kind: str, price: Decimal | None, percent: Decimal | None) -> None:
+    """A trailing stop has one distance, in dollars or in per cent; nothing else has any."""
+    if kind != "trailing_stop":
+        if price is not None or percent is not None:
+            raise refusal("invalid", detail=f"{kind} orders require no trail_price or trail_percent")
+        return
+    if (price is None) == (percent is None):
+        raise refusal("invalid", detail="trailing_stop orders require either trail_price or trail_percent")
+    if price is not None:
+        check_tick("trail_price", price)
+    elif percent is not None and not (percent.is_finite() and MINIMUM_TRAIL_PERCENT <= percent < 100):
+        raise refusal("invalid", detail=f"trail_percent must be >= {MINIMUM_TRAIL_PERCENT} and < 100")
+
+
+def check_time_in_force(request: OrderRequest) -> None:
+    """Auctions and immediate orders are simple market or limit orders."""
+    if request.time_in_force in LASTING:
+        return
+    if request.order_class != "simple":
+        raise refusal("unprocessable", detail=f"{request.order_class} orders must be DAY or GTC orders")
+    if request.type not in ("market", "limit"):
+        raise refusal("unprocessable", detail=f"{request.type} orders must be DAY or GTC orders")
 
 
 def check_tick(field: str, price: Decimal) -> None:
@@ -150,14 +185,15 @@ def check_geometry(request: OrderRequest, situation: Situation) -> None:
     base = situation.last_price if request.limit_price is None else request.limit_price
     if request.order_class == "oco" and request.take_profit is not None:
         base = request.take_profit
-    for field, price, direction, checked in (
-        ("take_profit.limit_price", request.take_profit, up, request.order_class != "oco"),
-        ("stop_loss.stop_price", request.stop_loss, -up, True),
+    for field, price, direction, bases in (
+        ("take_profit.limit_price", request.take_profit, up, () if request.order_class == "oco" else (base,)),
+        ("stop_loss.stop_price", request.stop_loss, -up, (base, situation.last_price)),
     ):
-        if price is not None and checked and (price - base) * direction < CENT:
-            sign, word = ("+", ">=") if direction > 0 else ("-", "<=")
-            detail = f"{field} must be {word} base_price {sign} 0.01"
-            raise refusal("unprocessable", {"base_price": str(base)}, detail=detail)
+        for beyond in bases:
+            if price is not None and (price - beyond) * direction < CENT:
+                sign, word = ("+", ">=") if direction > 0 else ("-", "<=")
+                detail = f"{field} must be {word} base_price {sign} 0.01"
+                raise refusal("unprocessable", {"base_price": str(beyond)}, detail=detail)
 
 
 def check_position(request: OrderRequest, situation: Situation) -> None:
@@ -187,40 +223,72 @@ def check_shorting(request: OrderRequest, situation: Situation) -> None:
     """Opening shorts need a margin account, whole shares and a stock that can be borrowed."""
     if request.side == BUY or situation.closes(request.side):
         return
-    if not situation.rules.shorting or situation.equity() < situation.rules.margin_minimum_equity:
+    rules = situation.rules
+    allowed = rules.shorting and not situation.configured.no_shorting
+    if not allowed or situation.equity() < rules.margin_minimum_equity:
         raise refusal("shorting_disabled")
-    if request.symbol in situation.rules.hard_to_borrow:
+    if not situation.easy_to_borrow:
         raise refusal("not_shortable", symbol=request.symbol)
     if request.qty is None or request.qty % SHARE:
         raise refusal("unprocessable", detail="fractional orders cannot be sold short")
 
 
+def check_account(request: OrderRequest, situation: Situation) -> None:
+    """What the account's owner has switched off."""
+    if situation.configured.suspend_trade:
+        raise refusal("suspended_by_user")
+    whole = request.qty is not None and request.qty % SHARE == 0
+    if not situation.configured.fractional_trading and not whole:
+        raise refusal("unprocessable", detail="fractional trading is disabled for this account")
+
+
+def check_window(request: OrderRequest, situation: Situation) -> None:
+    """Orders for an auction come before it, or in the evening for the next one."""
+    kind = request.time_in_force
+    if kind in ("opg", "cls") and situation.shut(kind):
+        hours = "9:28am" if kind == "opg" else "3:50pm"
+        raise refusal("unprocessable", detail=f"{kind} orders are not accepted from {hours} to 7:00pm ET")
+
+
 def check_wash_trade(request: OrderRequest, situation: Situation) -> None:
-    """No order may trade with one's own: market and stop orders never, limits when they cross."""
-    if not situation.rules.wash_trades or request.order_class != "simple":
+    """No order may trade with one's own, nor may both sides wait to open a position.
+
+    Orders that carry a limit price (limit, stop limit) conflict only when they would cross; market and stop orders
+    always. Compound and trailing orders are exempt.
+    """
+    if not situation.opposite_orders:
         return
-    for other in situation.opposite_orders:
-        if other.order_class != "simple":
-            continue
-        if request.type == "limit" and other.type == "limit":
-            assert request.limit_price is not None
-            assert other.limit_price is not None
-            if (request.limit_price - other.limit_price) * SIGN[request.side] < 0:
+    if situation.rules.wash_trades and not _exempt(request.order_class, request.type):
+        for other in situation.opposite_orders:
+            if _exempt(other.order_class, other.type):
                 continue
-        kind = other.type if other.type != "limit" else request.type
-        raise refusal("wash_trade", {
-            "existing_order_id": other.id, "reject_reason": f"opposite side {kind} order exists",
-        })
+            if request.limit_price is not None and other.limit_price is not None:
+                if (request.limit_price - other.limit_price) * SIGN[request.side] < 0:
+                    continue
+                kind = "limit"
+            else:
+                kind = "market/stop" if other.limit_price is None else "limit"
+            raise refusal("wash_trade", {
+                "existing_order_id": other.id, "reject_reason": f"opposite side {kind} order exists",
+            })
+    if not situation.closes(request.side) and any(not other.closing for other in situation.opposite_orders):
+        raise refusal("opposite_open" if request.side == SELL else "opposite_open_short")
+
+
+def _exempt(order_class: str, kind: str) -> bool:
+    return order_class != "simple" or kind == "trailing_stop"
 
 
 def check_buying_power(request: OrderRequest, situation: Situation) -> None:
-    """Opening orders need their reserve."""
+    """Opening orders need their reserve, and an account whose positions are not out of proportion."""
     if situation.closes(request.side):
         return
     qty = request.qty
     cost = (request.notional or Decimal(0)) if qty is None else qty * situation.reserve_price
     if float(cost) <= situation.sure_power:
         return
+    if situation.gross() > situation.rules.closing_only_above * situation.equity():
+        raise refusal("closing_only")
     power = situation.buying_power()
     if cost > power:
         raise refusal("buying_power", {"buying_power": str(power), "cost_basis": str(cost)})
@@ -229,8 +297,10 @@ def check_buying_power(request: OrderRequest, situation: Situation) -> None:
 ShapeCheck = Callable[[OrderRequest], None]
 BookCheck = Callable[[OrderRequest, Situation], None]
 
-SHAPE_CHECKS: tuple[ShapeCheck, ...] = (check_vocabulary, check_size, check_prices, check_class, check_hours)
+SHAPE_CHECKS: tuple[ShapeCheck, ...] = (
+    check_vocabulary, check_size, check_prices, check_class, check_time_in_force, check_hours,
+)
 BOOK_CHECKS: tuple[BookCheck, ...] = (
-    check_position, check_geometry, check_shorting, check_wash_trade, check_buying_power,
+    check_account, check_window, check_position, check_geometry, check_shorting, check_wash_trade, check_buying_power,
 )
 

@@ -8,7 +8,16 @@ from decimal import Decimal
 
 from trader.backtest.realistic_fills import FillCosts
 from trader.exchange.identifiers import IdSource
-from trader.exchange.types import BOOK_STATUSES, END_FIELDS, ZERO, Activity, VenueEvent, VenueOrder
+from trader.exchange.types import (
+    BOOK_STATUSES,
+    END_FIELDS,
+    FLEETING,
+    ZERO,
+    Activity,
+    Change,
+    VenueEvent,
+    VenueOrder,
+)
 
 
 class Desk:
@@ -22,6 +31,10 @@ class Desk:
         Client order id to id; never forgotten.
     book : dict
         Column to the orders that can trade there now; ``sides`` has the same by column and side.
+    fleeting : dict
+        The orders in the book that do not outlive their moment (ioc, fok, opg, cls).
+    changes : list
+        Cancels and replacements that pend.
     reserved : Decimal
         Dollars set aside for opening orders.
     dirty : set
@@ -34,6 +47,8 @@ class Desk:
         self.by_client_id: dict[str, str] = {}
         self.book: dict[int, dict[str, VenueOrder]] = {}
         self.sides: dict[tuple[int, str], dict[str, VenueOrder]] = {}
+        self.fleeting: dict[str, VenueOrder] = {}
+        self.changes: list[Change] = []
         self.events: list[VenueEvent] = []
         self.event_count = 0
         self.activities: list[Activity] = []
@@ -53,6 +68,8 @@ class Desk:
         """Into the book."""
         self.book.setdefault(order.column, {})[order.id] = order
         self.sides.setdefault((order.column, order.side), {})[order.id] = order
+        if order.time_in_force in FLEETING:
+            self.fleeting[order.id] = order
 
     def reserve(self, order: VenueOrder) -> None:
         """Set aside what the rest of an opening order may cost."""
@@ -93,6 +110,48 @@ class Desk:
             if other.is_open:
                 self.finish(other, status, ts_ns)
 
+    def pend(self, old: VenueOrder, new: VenueOrder | None, ts_ns: int) -> None:
+        """Note a cancel, or a replacement by ``new``, that the venue settles later.
+
+        Meanwhile the larger of both orders' reserves is set aside.
+        """
+        old.status = "pending_cancel" if new is None else "pending_replace"
+        self.changes.append(Change(old.id, None if new is None else new.id))
+        self.announce(old.status, old, ts_ns)
+        if new is not None:
+            need = ZERO if new.closing else new.reserve_price * new.remaining
+            new.status = "pending_new"
+            self.enter(new)
+            new.reserved = max(ZERO, need - old.reserved)
+            self.reserved += new.reserved
+            self.announce("pending_new", new, ts_ns)
+
+    def settle(self, ts_ns: int) -> None:
+        """Carry out what pends, or refuse it where the order has ended meanwhile."""
+        changes, self.changes = self.changes, []
+        for change in changes:
+            old = self.orders[change.order_id]
+            new = None if change.new_id is None else self.orders[change.new_id]
+            if new is None:
+                if old.is_open:
+                    self.finish(old, "canceled", ts_ns)
+                else:
+                    self.announce("order_cancel_rejected", old, ts_ns)
+            elif not new.is_open:
+                continue
+            elif old.is_open and (new.qty is None or new.qty > old.filled_qty):
+                new.filled_qty, new.filled_value = old.filled_qty, old.filled_value
+                new.filled_avg_price, new.commission = old.filled_avg_price, old.commission
+                new.working_type = old.working_type if old.stop_price == new.stop_price else new.working_type
+                new.status = "new"
+                self.swap(old, new, ts_ns)
+            else:
+                if old.is_open:
+                    old.status = "partially_filled"
+                self.retire(new, "rejected", ts_ns)
+                self.announce("rejected", new, ts_ns)
+                self.announce("order_replace_rejected", old, ts_ns)
+
     def swap(self, old: VenueOrder, new: VenueOrder, ts_ns: int) -> None:
         """Put ``new`` where ``old`` stood, in the book and in the group."""
         old.replaced_by = new.id
@@ -106,6 +165,7 @@ class Desk:
                     other.qty, other.time_in_force = new.qty, new.time_in_force
             self.dirty.add(other.id)
         self.enter(new)
+        new.updated_ns = ts_ns
         self.announce("replaced", old, ts_ns)
         if new.status != "held":
             self.announce(new.status, new, ts_ns)
@@ -119,6 +179,7 @@ class Desk:
         queue = self.book.get(order.column)
         if queue is not None and queue.pop(order.id, None) is not None:
             del self.sides[order.column, order.side][order.id]
+            self.fleeting.pop(order.id, None)
             if not queue:
                 del self.book[order.column]
         self.reserve(order)
@@ -138,8 +199,10 @@ class Desk:
         ]
 
     def open_orders(self) -> list[VenueOrder]:
-        """What can still trade, held legs too, in order of arrival."""
+        """What can still trade, held legs and pending replacements too, in order of arrival."""
         found = [order for queue in self.book.values() for order in queue.values()]
+        pending = (self.orders[change.new_id] for change in self.changes if change.new_id is not None)
+        found.extend(order for order in pending if order.status == "pending_new")
         legs = [self.orders[leg] for order in found for leg in order.legs]
         found.extend(leg for leg in legs if leg.status == "held")
         return sorted(found, key=lambda order: order.number)

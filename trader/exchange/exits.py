@@ -1,9 +1,10 @@
-"""The legs of compound orders: take-profit and stop of a bracket, the single leg of an OTO, the stop of an OCO."""
+"""Exits: the legs of bracket, OTO and OCO orders, and the stop price that trails."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
+from trader.core.money import to_tick
 from trader.exchange.identifiers import IdSource
 from trader.exchange.types import OPPOSITE, OrderRequest, VenueOrder
 
@@ -46,7 +47,14 @@ def _leg(
         id=ids.next(), client_order_id=ids.next(), number=number, symbol=parent.symbol, column=parent.column,
         side=side, sign=parent.sign if side == parent.side else -parent.sign, type=kind, working_type=kind,
         time_in_force=parent.time_in_force, order_class=parent.order_class, status=status,
-        session=parent.session, created_ns=parent.created_ns, updated_ns=parent.updated_ns, qty=parent.qty,
+        session=parent.session, created_ns=parent.created_ns, updated_ns=parent.updated_ns,
+        expires_ns=parent.expires_ns, qty=parent.qty,
         limit_price=limit, stop_price=stop, limit_level=float(limit or 0), stop_level=float(stop or 0),
         closing=True, parent_id=parent.id,
     )
+
+
+def follow(order: VenueOrder) -> None:
+    """Set the stop of a trailing stop behind its best price so far, on the tick."""
+    order.stop_level = order.trail_from(order.hwm_level)
+    order.stop_price = to_tick(repr(round(order.stop_level, 9)))

@@ -152,7 +152,11 @@ class BarMatch:
                 return
             start = 0.0 if auction == "opg" else END
         found = touch(order, self._path, start)
-        if found is None or (fleeting and not found.immediate) or (not found.immediate and self._stop_comes_first(order, start)):
+        if order.working_type == "trailing_stop":
+            self._desk.dirty.add(order.id)
+        if found is None:
+            return
+        if not found.immediate and (fleeting or self._stop_comes_first(order, start)):
             return
         heappush(self._queue, (found.position, order.number, order, found))
 
@@ -275,23 +279,23 @@ class BarMatch:
 
 
 def play_bar(
-    desk: Desk, account: Account, model: RealisticFillSimulator, bar_of: Callable[[int], Bar | None],
-    *, extended: bool = False,
+    desk: Desk, account: Account, model: RealisticFillSimulator, lows: Sequence[float], highs: Sequence[float],
+    bar_of: Callable[[int], Bar | None], *, extended: bool = False,
 ) -> None:
-    """Play a bar for every symbol with orders in the book; ``bar_of(column)`` is None where a symbol has none.
+    """Play a bar for every symbol with orders in the book.
 
-    In an ``extended`` bar only orders act that ask for extended hours. The events come symbol by symbol:
-    `Desk.sort_events` brings them into the order of time.
+    ``lows`` and ``highs`` are by column; ``bar_of(column)`` is None where a symbol has no bar. In an ``extended``
+    bar only orders act that ask for extended hours. The events come symbol by symbol: `Desk.sort_events` brings
+    them into the order of time.
     """
     for column in sorted(desk.book):
-        bar = bar_of(column)
-        if bar is None:
-            continue
+        low, high = lows[column], highs[column]
         orders = [
             order for order in desk.book[column].values()
-            if within_reach(order, bar.low, bar.high) and (not extended or order.extended_hours)
+            if within_reach(order, low, high) and (not extended or order.extended_hours)
         ]
-        if orders:
+        bar = bar_of(column) if orders else None
+        if bar is not None:
             BarMatch(desk, account, model, bar).play(orders)
 
 

@@ -1,28 +1,36 @@
-"""The market's last prices, and which bars make a session."""
+"""The market's last prices as exact decimals, in today's shares."""
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 import numpy as np
 
-from trader.core.days import days_of
-from trader.core.panel import BarPanel, IntArray
+from trader.core.money import to_tick
+from trader.core.panel import BarPanel
 from trader.exchange.errors import refusal
-
-DAILY = "1Day"
+from trader.exchange.types import Split
 
 
 class Prices:
-    """Last prices as exact decimals, remembered until the next bar.
+    """Last prices, remembered until the next bar.
 
-    ``session`` holds the running number of each bar's session.
+    ``session`` holds the running number of each bar's session. A price from before a split is divided by its ratio.
     """
 
     def __init__(self, panel: BarPanel, session: list[int]) -> None:
         self._panel = panel
         self._session = session
         self._known: dict[int, Decimal] = {}
+        self._at = -1
+        self._splits: dict[int, list[Split]] = {}
+        self.split_at = -1          # the bar before which the last split came
+
+    def split(self, column: int, split: Split) -> None:
+        """Count a split of a symbol from now on."""
+        self._splits.setdefault(column, []).append(split)
+        self.split_at = split.index
         self._at = -1
 
     def last(self, column: int, played: int) -> Decimal:
@@ -35,6 +43,14 @@ class Prices:
             price = self._known[column] = self._find(column, played)
         return price
 
+    def quote(self, column: int, played: int, half_spread_bps: float) -> tuple[Decimal, Decimal]:
+        """Bid and ask: the spread model's quote around the last price, outward on the tick."""
+        price = float(self.last(column, played))
+        half = half_spread_bps / 1e4
+        unit = 100 if price >= 1 else 10_000
+        bid, ask = math.floor(price * (1 - half) * unit + 1e-6), math.ceil(price * (1 + half) * unit - 1e-6)
+        return Decimal(bid) / unit, Decimal(ask) / unit
+
     def of_session_before(self, column: int, played: int) -> Decimal | None:
         """The close of the session before that of the last played bar."""
         current = self._session[played - 1] if played else 0
@@ -42,7 +58,7 @@ class Prices:
             if self._session[i] < current:
                 price = float(self._panel.close[i, column])
                 if price == price:
-                    return Decimal(repr(price))
+                    return self._in_todays_shares(price, column, i, played)
         return None
 
     def _find(self, column: int, played: int) -> Decimal:
@@ -50,17 +66,16 @@ class Prices:
         for i in range(played - 1, -1, -1):
             price = float(closes[i, column])
             if price == price:
-                return Decimal(repr(price))
+                return self._in_todays_shares(price, column, i, played)
         ahead = self._panel.open[played:, column]
         known = np.flatnonzero(~np.isnan(ahead))
         if not known.size:
             raise refusal("unprocessable", detail=f"{self._panel.symbols[column]} has no price")
         return Decimal(repr(float(ahead[known[0]])))
 
-
-def session_numbers(panel: BarPanel) -> IntArray:
-    """The running number of each bar's session: New York's day; every daily bar is a session of its own."""
-    if panel.timeframe == DAILY:
-        return np.arange(len(panel), dtype=np.int64)
-    days = days_of(panel.available_ns)
-    return np.cumsum(np.diff(days, prepend=days[:1]) != 0).astype(np.int64)
+    def _in_todays_shares(self, price: float, column: int, bar: int, played: int) -> Decimal:
+        exact = Decimal(repr(price))
+        for split in self._splits.get(column, ()):
+            if bar < split.index <= played:
+                exact = to_tick(exact / split.ratio)
+        return exact

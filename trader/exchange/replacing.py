@@ -6,9 +6,10 @@ import copy
 from decimal import Decimal
 
 from trader.core.money import SHARE
-from trader.exchange.checks import MAXIMUM, NEEDS_LIMIT, NEEDS_STOP, TIMES_IN_FORCE, check_tick
+from trader.exchange.checks import LASTING, MAXIMUM, NEEDS_LIMIT, NEEDS_STOP, check_tick, check_trail
 from trader.exchange.desk import Desk
 from trader.exchange.errors import refusal
+from trader.exchange.exits import follow
 from trader.exchange.types import VenueOrder
 
 
@@ -21,6 +22,7 @@ def replacement(
     qty: Decimal | None,
     limit_price: Decimal | None,
     stop_price: Decimal | None,
+    trail: Decimal | None,
     time_in_force: str | None,
     client_order_id: str | None,
 ) -> VenueOrder:
@@ -33,19 +35,25 @@ def replacement(
             if not carried:
                 raise refusal("unprocessable", detail=f"{old.type} orders have no {field}")
             check_tick(field, price)
-    if time_in_force is not None and time_in_force not in TIMES_IN_FORCE:
-        raise refusal("invalid", detail=f"invalid time_in_force {time_in_force!r}")
+    if time_in_force is not None and time_in_force not in LASTING and time_in_force != old.time_in_force:
+        raise refusal("invalid", detail=f"invalid time_in_force {time_in_force!r}: orders change to day or gtc")
+    trailing = old.type == "trailing_stop"
+    if trail is not None:
+        if not trailing:
+            raise refusal("unprocessable", detail=f"{old.type} orders have no trail")
+        check_trail(old.type, trail if old.trail_price is not None else None,
+                    trail if old.trail_percent is not None else None)
+    if old.notional is not None:
+        raise refusal("unprocessable", detail="notional orders cannot be replaced")
     if qty is not None:
-        if old.notional is not None:
-            raise refusal("unprocessable", detail="qty of notional orders cannot be replaced")
         if old.status == "held":
             raise refusal("unprocessable", detail="qty of a held leg follows its entry")
         if not qty.is_finite() or not old.filled_qty < qty <= MAXIMUM:
             raise refusal("unprocessable", detail=f"qty must be > filled_qty and at most {MAXIMUM}")
         if qty % SHARE and old.time_in_force != "day":
             raise refusal("unprocessable", detail="fractional orders must be DAY orders")
-    changed = (qty, limit_price, stop_price, time_in_force)
-    current = (old.qty, old.limit_price, old.stop_price, old.time_in_force)
+    changed = (qty, limit_price, stop_price, trail, time_in_force)
+    current = (old.qty, old.limit_price, old.stop_price, old.trail_price or old.trail_percent, old.time_in_force)
     if all(want in (None, have) for want, have in zip(changed, current, strict=True)):
         raise refusal("unchanged")
     new = copy.copy(old)
@@ -62,6 +70,12 @@ def replacement(
     if stop_price is not None:
         new.stop_price, new.stop_level = stop_price, float(stop_price)
         new.working_type = new.type
+    if trail is not None:
+        if old.trail_price is not None:
+            new.trail_price = trail
+        else:
+            new.trail_percent = trail
+        follow(new)
     price = limit_price or stop_price
     if price is not None and not new.closing:
         new.reserve_price = price if new.sign > 0 else max(price, new.reserve_price)

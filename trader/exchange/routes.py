@@ -167,7 +167,9 @@ def delete_order(venue: Venue, request: Request, order_id: str) -> Response:
 
 
 def delete_orders(venue: Venue, request: Request, _: str) -> Response:
-    return json_response([{"id": order_id, "status": 200} for order_id in venue.cancel_all()], 207)
+    return json_response([
+        {"id": order_id, "status": 200 if possible else 500} for order_id, possible in venue.cancel_all()
+    ], 207)
 
 
 def get_positions(venue: Venue, request: Request, _: str) -> Response:

@@ -8,11 +8,13 @@ from decimal import Decimal
 import msgspec
 
 from trader.exchange.account import Holding
-from trader.exchange.types import BOOK_STATUSES, ZERO, Activity, VenueOrder
+from trader.exchange.splits import note_split
+from trader.exchange.types import BOOK_STATUSES, ZERO, Activity, Change, Configurations, Entry, Split, VenueOrder
 from trader.exchange.venue import Venue
 from trader.exchange.views import EquityPoint
+from trader.exchange.watchlists import Watchlist
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class MarketMark(msgspec.Struct, frozen=True):
@@ -41,6 +43,13 @@ class VenueState(msgspec.Struct, frozen=True, kw_only=True):
     realized: Decimal
     fees: Decimal
     holdings: dict[str, Holding]
+    configurations: Configurations
+    entries: list[Entry]
+    splits: list[Split]
+    changes: list[Change]
+    watchlists: list[Watchlist]
+    halted: frozenset[str]
+    hard_to_borrow: frozenset[str]
 
 
 def market_mark(venue: Venue) -> MarketMark:
@@ -57,6 +66,9 @@ def take_state(venue: Venue) -> VenueState:
         version=STATE_VERSION, market=market_mark(venue), seed=desk.ids.seed, id_count=desk.ids.count,
         event_count=desk.event_count, account_id=venue.account_id, index=venue.index, cash=account.cash,
         deposited=account.deposited, realized=account.realized, fees=account.fees, holdings=account.holdings,
+        configurations=venue.configurations, entries=venue.entries, splits=venue.splits, changes=desk.changes,
+        watchlists=list(venue.watchlists.values()), halted=frozenset(venue.halted),
+        hard_to_borrow=frozenset(venue.hard_to_borrow),
     )
 
 
@@ -78,6 +90,12 @@ def put_state(
     account.cash, account.deposited = state.cash, state.deposited
     account.realized, account.fees = state.realized, state.fees
     account.holdings = dict(state.holdings)
+    venue.configurations, venue.entries = state.configurations, state.entries
+    venue.watchlists = {watchlist.id: watchlist for watchlist in state.watchlists}
+    venue.halted, venue.hard_to_borrow = set(state.halted), set(state.hard_to_borrow)
+    for split in state.splits:
+        note_split(venue, split)
+    desk.changes = state.changes
     desk.ids.seed, desk.ids.count = state.seed, state.id_count
     desk.event_count = state.event_count
     desk.activities = activities

@@ -14,17 +14,28 @@ BUY, SELL = "buy", "sell"
 SIGN = {BUY: 1, SELL: -1}
 OPPOSITE = {BUY: SELL, SELL: BUY}
 
-# In the book, or waiting for its entry: everything that can still trade.
-OPEN_STATUSES = frozenset({"accepted", "new", "partially_filled", "held"})
-BOOK_STATUSES = frozenset({"accepted", "new", "partially_filled"})
+# In the book: what a bar can fill.
+BOOK_STATUSES = frozenset({
+    "accepted", "new", "partially_filled", "pending_cancel", "pending_replace", "done_for_day",
+})
+# In the book, or waiting for its entry or for the order that it replaces: everything that can still trade.
+OPEN_STATUSES = BOOK_STATUSES | {"held", "pending_new"}
+# Out of the client's hands until the venue has settled an earlier wish.
+PENDING_STATUSES = frozenset({"pending_new", "pending_cancel", "pending_replace"})
+# Waiting for a session to open.
+QUEUED_STATUSES = frozenset({"accepted", "done_for_day"})
 
 # The field that says when an order reached its end.
 END_FIELDS = {
     "filled": "filled_ns", "canceled": "canceled_ns", "expired": "expired_ns", "replaced": "replaced_ns",
+    "rejected": "failed_ns",
 }
 # Classes whose first order opens a position and whose legs wait for it.
 NEEDS_ENTRY = frozenset({"bracket", "oto"})
-STOP_BECOMES = {"stop": "market", "stop_limit": "limit"}
+STOP_BECOMES = {"stop": "market", "stop_limit": "limit", "trailing_stop": "market"}
+# Times in force of which nothing outlives the moment that they are for.
+IMMEDIATE = frozenset({"ioc", "fok"})
+FLEETING = frozenset({"ioc", "fok", "opg", "cls"})
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,6 +54,8 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
     stop_loss_limit: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
     extended_hours: bool = False
 
 
@@ -51,7 +64,8 @@ class VenueOrder(msgspec.Struct, kw_only=True):
 
     ``working_type`` is what the order is now: a stop that was touched is a market order. ``exits`` names the
     orders of which only one may fill (take-profit and stop of one bracket), ``session`` the session after which
-    a day order expires, ``closing`` an order that may only reduce a position.
+    a day order expires, ``closing`` an order that may only reduce a position. ``collar_price`` bounds what a
+    touched stop may pay. A trailing stop keeps its best price so far in ``hwm``; its ``stop_price`` follows.
     """
 
     id: str
@@ -75,6 +89,10 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     stop_price: Decimal | None = None
     limit_level: float = 0.0
     stop_level: float = 0.0
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
+    hwm: Decimal | None = None
+    collar_price: Decimal | None = None
     filled_qty: Decimal = ZERO
     filled_avg_price: Decimal | None = None
     filled_value: Decimal = ZERO
@@ -87,6 +105,8 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     expired_ns: int = 0
     canceled_ns: int = 0
     replaced_ns: int = 0
+    failed_ns: int = 0
+    expires_ns: int = 0
     replaced_by: str | None = None
     replaces: str | None = None
     parent_id: str | None = None
@@ -102,6 +122,24 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     def remaining(self) -> Decimal:
         """Shares still to fill; zero for a notional order that was not priced yet."""
         return ZERO if self.qty is None else self.qty - self.filled_qty
+
+    @property
+    def cap_price(self) -> Decimal | None:
+        """The price that it may not go beyond, in what it is now."""
+        if self.working_type != "limit":
+            return None
+        return self.limit_price if self.collar_price is None else self.collar_price
+
+    @property
+    def hwm_level(self) -> float:
+        """The best price so far as a float; 0 where it does not trail."""
+        return 0.0 if self.hwm is None else float(self.hwm)
+
+    def trail_from(self, best: float) -> float:
+        """The stop level of a trailing stop whose best price is ``best``: below it for sells, above for buys."""
+        if self.trail_price is not None:
+            return best + self.sign * float(self.trail_price)
+        return best * (1.0 + self.sign * float(self.trail_percent or 0) / 100.0)
 
 
 class VenueEvent(msgspec.Struct, kw_only=True):
@@ -139,11 +177,61 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     commission: Decimal
 
 
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A movement in the account that is no execution: ``JNLC`` (deposit), ``SPLIT``, ``CIL`` (cash in lieu).
+
+    ``qty`` is the change of the position, ``net_amount`` of the cash; ``index`` the bar before which it happened.
+    """
+
+    id: str
+    ts_ns: int
+    index: int
+    type: str
+    description: str
+    net_amount: Decimal = ZERO
+    symbol: str | None = None
+    qty: Decimal = ZERO
+    price: Decimal | None = None
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """``ratio`` new shares for one old, from bar ``index`` on."""
+
+    id: str
+    symbol: str
+    index: int
+    ts_ns: int
+    ratio: Decimal
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A cancel (``new_id`` is None) or a replacement that the venue has not settled yet."""
+
+    order_id: str
+    new_id: str | None = None
+
+
+class Configurations(msgspec.Struct, frozen=True, kw_only=True):
+    """What the account's owner set; the names are Alpaca's."""
+
+    fractional_trading: bool = True
+    max_margin_multiplier: str = "4"
+    max_options_trading_level: int | None = None
+    no_shorting: bool = False
+    ptp_no_exception_entry: bool = False
+    suspend_trade: bool = False
+    trade_confirm_email: str = "none"
+
+
 class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What the venue's broker allows.
+    """What the venue's broker allows. ``Venue.rules`` may be exchanged at any time.
 
     Below ``margin_minimum_equity`` there is neither margin nor shorting. A short sale reserves the larger of its
-    limit and ``short_reserve_factor`` times the last price.
+    limit and ``short_reserve_factor`` times the ask. An account whose positions exceed ``closing_only_above`` times
+    its equity may only close. ``stop_collars`` turns touched buy stops into limits 4 % (below $50) or 2.5 % above.
+    ``slow_changes`` lets cancels and replacements pend until the end of the next bar, which may fill the order
+    first. ``done_for_day`` announces at the close which orders sleep until the next session. Orders that are good
+    till cancelled end after ``gtc_days``.
     """
 
     margin_multiplier: Decimal = Decimal(2)
@@ -151,4 +239,9 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     shorting: bool = True
     hard_to_borrow: frozenset[str] = frozenset()
     short_reserve_factor: Decimal = Decimal("1.03")
+    closing_only_above: Decimal = Decimal(6)
     wash_trades: bool = True
+    stop_collars: bool = False
+    slow_changes: bool = False
+    done_for_day: bool = False
+    gtc_days: int = 90

@@ -6,10 +6,8 @@ Time moves only in `Venue.step`, one bar at a time. An order entered after bar *
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from decimal import ROUND_DOWN, Decimal
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.money import MICRO_SHARE, SHARE
@@ -19,25 +17,39 @@ from trader.exchange.checks import BOOK_CHECKS, SHAPE_CHECKS, Situation
 from trader.exchange.desk import Desk
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.exits import entry_legs, oco_leg
+from trader.exchange.hours import Hours
 from trader.exchange.identifiers import IdSource
-from trader.exchange.matching import Bar, play_bar
-from trader.exchange.prices import Prices, session_numbers
+from trader.exchange.matching import Bar, play_bar, sweep
+from trader.exchange.orders import new_order
+from trader.exchange.prices import Prices
 from trader.exchange.replacing import replacement
+from trader.exchange.splits import apply_split
 from trader.exchange.statistics import DailyStatistics
 from trader.exchange.types import (
     BUY,
     NEEDS_ENTRY,
     OPPOSITE,
+    PENDING_STATUSES,
+    QUEUED_STATUSES,
     SELL,
     SIGN,
     ZERO,
     Activity,
+    Configurations,
+    Entry,
     OrderRequest,
+    Split,
     VenueEvent,
     VenueOrder,
     VenueRules,
 )
+from trader.exchange.valuation import Valuation
 from trader.exchange.views import AccountView, EquityPoint, PositionView
+
+if TYPE_CHECKING:
+    from trader.exchange.watchlists import Watchlist
+
+UNCHANGEABLE = PENDING_STATUSES | {"accepted"}
 
 
 class Venue:
@@ -57,6 +69,13 @@ class Venue:
         Of the ids; runs with the same seed give the same ids.
     rules : VenueRules
         Margin, shorting, wash trades.
+
+    Attributes
+    ----------
+    entries : list of Entry
+        What happened to the account besides executions.
+    halted, hard_to_borrow : set of str
+        Symbols that do not trade now; symbols that cannot be sold short.
     """
 
     def __init__(
@@ -81,13 +100,16 @@ class Venue:
         self._columns = {symbol: column for column, symbol in enumerate(panel.symbols)}
         self._starts: list[int] = panel.ts_ns.tolist()
         self._ends: list[int] = panel.available_ns.tolist()
-        sessions = session_numbers(panel)
-        self._session: list[int] = sessions.tolist()
-        self._closes_session: list[bool] = np.append(np.diff(sessions) > 0, True)[: len(panel)].tolist()
-        self._statistics = DailyStatistics(panel, sessions)
-        self._prices = Prices(panel, self._session)
-        self._values = (ZERO, ZERO)
-        self._values_at = (-1, -1)
+        self.hours = Hours(panel)
+        self.statistics = DailyStatistics(panel, self.hours.numbers)
+        self.price_book = Prices(panel, self.hours.session)
+        self.valuation = Valuation(panel, self._columns, self.accounts_book, self.desk, self.price_book)
+        self.configurations = Configurations()
+        self.entries: list[Entry] = []
+        self.splits: list[Split] = []
+        self.watchlists: dict[str, Watchlist] = {}
+        self.halted: set[str] = set()
+        self.hard_to_borrow: set[str] = set(self.rules.hard_to_borrow)
         self.index = self.now_ns = 0
         self.go_to(start_index)
 
@@ -101,8 +123,7 @@ class Venue:
     @property
     def in_session(self) -> bool:
         """Whether the next bar belongs to the session of the last one: the market is open now."""
-        i = self.index
-        return 0 < i < len(self._starts) and self._session[i] == self._session[i - 1]
+        return self.hours.open_now(self.index)
 
     def step(self) -> Slice:
         """Play bar ``index`` against all working orders and move to its end; IndexError when all are played."""
@@ -110,12 +131,12 @@ class Venue:
         if i >= len(self._starts):
             raise IndexError(f"all {len(self._starts)} bars have been played")
         desk = self.desk
-        if desk.book:
+        if desk.book or desk.changes:
             self._play(i)
         self.index = i + 1
         self.now_ns = self._ends[i]
-        if self._closes_session[i]:
-            self._close_session(i)
+        if self.hours.closes[i] or self.hours.ends[i]:
+            self._close(i)
         return self.panel.slice(i)
 
     def go_to(self, index: int) -> None:
@@ -124,43 +145,57 @@ class Venue:
         self.now_ns = self._ends[index - 1] if index else (self._starts[0] if self._starts else 0)
 
     def _play(self, i: int) -> None:
-        desk = self.desk
-        if i == 0 or self._closes_session[i - 1]:
+        desk, hours, panel, start = self.desk, self.hours, self.panel, self._starts[i]
+        regular, opens = hours.regular[i], hours.opens[i]
+        if opens or not regular:
             queued = [order for orders in desk.book.values() for order in orders.values()]
             for order in sorted(queued, key=lambda order: order.number):
-                if order.status == "accepted":
-                    desk.open_up(order, self._starts[i])
-        panel = self.panel
+                if order.status in QUEUED_STATUSES and (regular or order.extended_hours):
+                    desk.open_up(order, start)
+        first, first_activity = len(desk.events), len(desk.activities)
         play_bar(
             desk, self.accounts_book, self.fill_model, panel.low[i].tolist(), panel.high[i].tolist(),
-            lambda column: self._bar(i, column),
+            lambda column: self._bar(i, column), extended=not regular,
         )
+        if desk.fleeting and regular:
+            sweep(desk, start, self._ends[i], opens=opens, closes=hours.closes[i])
+        if desk.changes:
+            desk.settle(self._ends[i])
+        desk.sort_events(first, first_activity)
 
     def _bar(self, i: int, column: int) -> Bar | None:
         panel = self.panel
         close = float(panel.close[i, column])
-        if close != close:
+        if close != close or panel.symbols[column] in self.halted:
             return None
-        session = self._session[i]
+        hours, statistics = self.hours, self.statistics
+        session = hours.session[i]
         return Bar(
             float(panel.open[i, column]), float(panel.high[i, column]), float(panel.low[i, column]), close,
             float(panel.volume[i, column]), self._starts[i], self._ends[i],
-            float(self._statistics.adv[session, column]), float(self._statistics.volatility[session, column]),
+            float(statistics.adv[session, column]), float(statistics.volatility[session, column]),
+            hours.opens[i], hours.closes[i],
         )
 
-    def _close_session(self, i: int) -> None:
-        """Day orders of this session expire; the account's worth is noted."""
-        desk = self.desk
-        if desk.book:
-            session = self._session[i]
-            due = [
-                order for orders in desk.book.values() for order in orders.values()
-                if order.time_in_force == "day" and order.session <= session
-            ]
-            for order in sorted(due, key=lambda order: order.number):
-                if order.is_open:
-                    desk.finish(order, "expired", self.now_ns)
-        self.equity_history.append(EquityPoint(self.now_ns, self._equity()))
+    def _close(self, i: int) -> None:
+        """At the close day orders expire (extended ones at the day's end) and the account's worth is noted."""
+        desk, hours = self.desk, self.hours
+        closes, ends, session = hours.closes[i], hours.ends[i], hours.session[i]
+        working = [order for orders in desk.book.values() for order in orders.values()]
+        for order in sorted(working, key=lambda order: order.number):
+            if not order.is_open or not (ends if order.extended_hours else closes):
+                continue
+            if order.time_in_force == "day" and order.session <= session:
+                desk.finish(order, "expired", self.now_ns)
+            elif order.time_in_force == "gtc" and order.expires_ns <= self.now_ns:
+                desk.finish(order, "canceled", self.now_ns)
+            elif self.rules.done_for_day and order.status in ("new", "partially_filled"):
+                order.status = "done_for_day"
+                desk.announce("done_for_day", order, self.now_ns)
+        if closes:
+            maintenance = self.valuation.gross(self.index) * 3 / 10
+            self.equity_history.append(
+                EquityPoint(self.now_ns, self.valuation.equity(self.index), maintenance))
 
     # --- orders -------------------------------------------------------------------------------------------
 
@@ -187,7 +222,9 @@ class Venue:
         situation = self._situation(request, column)
         for check in BOOK_CHECKS:
             check(request, situation)
-        order = self._order(request, column, situation)
+        order = new_order(
+            request, column, situation, desk, self.hours, self.rules, index=self.index, now_ns=self.now_ns,
+        )
         legs: list[VenueOrder] = []
         if request.order_class in NEEDS_ENTRY:
             legs = entry_legs(order, request, desk.ids, len(desk.orders))
@@ -204,17 +241,37 @@ class Venue:
     def cancel(self, order_id: str) -> None:
         """Cancel an order and its group; VenueError 404 when unknown, 422 when it has ended."""
         order = self.order(order_id)
+        if not order.is_open or order.status in PENDING_STATUSES:
+            raise refusal("not_cancelable", status=order.status)
+        self._cancel(order)
+
+    def _cancel(self, order: VenueOrder) -> None:
+        if self.rules.slow_changes and order.status != "held":
+            self.desk.pend(order, None, self.now_ns)
+        else:
+            self.desk.finish(order, "canceled", self.now_ns)
+
+    def cancel_all(self) -> list[tuple[str, bool]]:
+        """Cancel everything open: the ids in order of arrival, and whether each could be cancelled."""
+        orders = self.desk.open_orders()
+        results: list[tuple[str, bool]] = []
+        for order in orders:
+            possible = order.status not in PENDING_STATUSES
+            if possible and order.is_open and not self._waits_for_another(order):
+                self._cancel(order)
+            results.append((order.id, possible))
+        return results
+
+    def _waits_for_another(self, order: VenueOrder) -> bool:
+        """Whether a pending cancel of its group takes this order along."""
+        return any(other.status == "pending_cancel" for other in self.desk.group_of(order))
+
+    def reject(self, order_id: str) -> None:
+        """Let the market refuse an open order after the venue had taken it, as exchanges sometimes do."""
+        order = self.order(order_id)
         if not order.is_open:
             raise refusal("not_cancelable", status=order.status)
-        self.desk.finish(order, "canceled", self.now_ns)
-
-    def cancel_all(self) -> list[str]:
-        """Cancel everything open; the ids that were, in order of arrival."""
-        orders = self.desk.open_orders()
-        for order in orders:
-            if order.is_open:
-                self.desk.finish(order, "canceled", self.now_ns)
-        return [order.id for order in orders]
+        self.desk.finish(order, "rejected", self.now_ns)
 
     def replace(
         self,
@@ -223,6 +280,7 @@ class Venue:
         qty: Decimal | None = None,
         limit_price: Decimal | None = None,
         stop_price: Decimal | None = None,
+        trail: Decimal | None = None,
         time_in_force: str | None = None,
         client_order_id: str | None = None,
     ) -> VenueOrder:
@@ -232,13 +290,13 @@ class Venue:
         The larger of the old and the new reserve must be covered.
         """
         old = self.order(order_id)
-        if not old.is_open:
+        if not old.is_open or old.status in UNCHANGEABLE:
             raise refusal("not_replaceable", status=old.status)
         if client_order_id is not None and client_order_id in self.desk.by_client_id:
             raise refusal("duplicate_client_order_id")
         new = replacement(
             old, self.desk, len(self.desk.orders), self.now_ns, qty=qty, limit_price=limit_price,
-            stop_price=stop_price, time_in_force=time_in_force, client_order_id=client_order_id,
+            stop_price=stop_price, trail=trail, time_in_force=time_in_force, client_order_id=client_order_id,
         )
         if new.closing:
             room = abs(self.accounts_book.quantity(new.symbol)) - self.desk.held_quantity(new.column, new.side)
@@ -249,7 +307,10 @@ class Venue:
             extra = new.reserve_price * new.remaining - old.reserved
             if extra > self.account().buying_power:
                 raise refusal("buying_power")
-        self.desk.swap(old, new, self.now_ns)
+        if self.rules.slow_changes and old.status != "held":
+            self.desk.pend(old, new, self.now_ns)
+        else:
+            self.desk.swap(old, new, self.now_ns)
         return new
 
     def close_position(
@@ -281,6 +342,37 @@ class Venue:
                 results.append((symbol, error))
         return results
 
+    # --- the market's ways ----------------------------------------------------------------------------------
+
+    def halt(self, symbol: str) -> None:
+        """Stop trading in a symbol: orders are taken and wait, nothing fills; VenueError for an unknown symbol."""
+        self._column(symbol)
+        self.halted.add(symbol)
+
+    def resume(self, symbol: str) -> None:
+        """Let a halted symbol trade again, from the next bar on."""
+        self._column(symbol)
+        self.halted.discard(symbol)
+
+    def set_borrow(self, symbol: str, *, easy: bool) -> None:
+        """Make a symbol easy or hard to borrow; the latter cancels the orders that would open a short."""
+        column = self._column(symbol)
+        if easy:
+            self.hard_to_borrow.discard(symbol)
+            return
+        self.hard_to_borrow.add(symbol)
+        for order in list(self.desk.on_side(column, SELL)):
+            if order.is_open and not order.closing and self.accounts_book.quantity(symbol) <= 0:
+                self.desk.finish(order, "canceled", self.now_ns)
+
+    def apply_split(self, symbol: str, ratio: Decimal) -> Split:
+        """``ratio`` new shares for each old one (2, or 0.1 for one for ten), effective before the next bar.
+
+        The bars from here on must be in new shares. What becomes of positions and orders says
+        `trader.exchange.splits`. ValueError inside a session, for another symbol or an impossible ratio.
+        """
+        return apply_split(self, symbol, ratio)
+
     # --- questions ----------------------------------------------------------------------------------------
 
     def order(self, order_id: str) -> VenueOrder:
@@ -306,16 +398,9 @@ class Venue:
 
     def position(self, symbol: str) -> PositionView:
         """One position; VenueError 404 when flat."""
-        holding = self.accounts_book.holdings.get(symbol)
-        if holding is None:
+        if symbol not in self.accounts_book.holdings:
             raise refusal("position_not_found", {"symbol": symbol})
-        column = self._columns[symbol]
-        exit_side = SELL if holding.qty > 0 else BUY
-        price = self.last_price(column)
-        return PositionView(
-            symbol, holding.qty, abs(holding.qty) - self.desk.held_quantity(column, exit_side),
-            holding.average_price, holding.cost, price, self._prices.of_session_before(column, self.index) or price,
-        )
+        return self.valuation.position(symbol, self.index)
 
     def positions(self) -> list[PositionView]:
         """All positions, by symbol."""
@@ -323,19 +408,15 @@ class Venue:
 
     def account(self) -> AccountView:
         """Cash, equity and buying power now."""
-        long_value, short_value = self._market_values()
-        cash = self.accounts_book.cash
-        equity = cash + long_value + short_value
-        multiplier = self.rules.margin_multiplier if equity >= self.rules.margin_minimum_equity else SHARE
-        power = multiplier * equity - long_value + short_value - self.desk.reserved
         history = self.equity_history
-        last_equity = history[-1].equity if self.in_session and history else (
-            history[-2].equity if len(history) > 1 else self.accounts_book.deposited
-        )
-        return AccountView(
-            cash, equity, last_equity, long_value, short_value, max(ZERO, power), multiplier,
-            self.desk.reserved, self.accounts_book.fees,
-        )
+        behind = 1 if self.in_session else 2
+        last_equity = history[-behind].equity if len(history) >= behind else self.accounts_book.deposited
+        return self.valuation.account(self.index, self.multiplier, self.rules, last_equity)
+
+    @property
+    def multiplier(self) -> Decimal:
+        """What the broker and the account's owner allow; `account` says what applies at its equity."""
+        return min(self.rules.margin_multiplier, Decimal(self.configurations.max_margin_multiplier))
 
     @property
     def activities(self) -> list[Activity]:
@@ -350,7 +431,7 @@ class Venue:
 
     def last_price(self, column: int) -> Decimal:
         """The last close; before a symbol's first bar the open of its next; VenueError when there is none."""
-        return self._prices.last(column, self.index)
+        return self.price_book.last(column, self.index)
 
     def column(self, symbol: str) -> int | None:
         """A symbol's column; None for one that does not trade here."""
@@ -358,15 +439,16 @@ class Venue:
 
     def next_open_close(self) -> tuple[int, int]:
         """The next opening and the next close after now: the panel's own sessions, then the exchange calendar's."""
-        sessions, i, count = self._session, self.index, len(self._session)
-        last = bisect_right(sessions, sessions[i]) - 1 if i < count else count
-        opening = last + 1 if self.in_session else i
-        if opening < count:
-            last = last if self.in_session else bisect_right(sessions, sessions[opening]) - 1
-            return self._starts[opening], self._ends[last]
+        hours, i = self.hours, self.index
+        opening = hours.next_session[i] + self.in_session
+        closing = hours.next_session[i]
+        if opening < hours.sessions:
+            return hours.opens_ns[opening], hours.closes_ns[closing]
         from trader.core.sessions import next_close, next_open
 
-        return next_open(self.now_ns), self._ends[last] if last < count else next_close(self.now_ns)
+        return next_open(self.now_ns), (
+            hours.closes_ns[closing] if closing < hours.sessions else next_close(self.now_ns)
+        )
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -376,65 +458,20 @@ class Venue:
             raise refusal("unknown_symbol", symbol=symbol)
         return column
 
-    def _equity(self) -> Decimal:
-        return self.accounts_book.cash + sum(self._market_values())
-
-    def _sure_power(self) -> float:
-        """Buying power in floating point less a margin for its error; 0 where only the exact figures can tell."""
-        if not self.index:
-            return 0.0
-        row = self.panel.close[self.index - 1]
-        net = gross = 0.0
-        for symbol, holding in self.accounts_book.holdings.items():
-            value = float(holding.qty) * float(row[self._columns[symbol]])
-            net += value
-            gross += abs(value)
-        equity = float(self.accounts_book.cash) + net
-        if not equity > 1.01 * float(self.rules.margin_minimum_equity):        # NaN: a symbol without this bar
-            return 0.0
-        power = float(self.rules.margin_multiplier) * equity - gross - float(self.desk.reserved)
-        return power * 0.999 - 1.0
-
-    def _market_values(self) -> tuple[Decimal, Decimal]:
-        """Long and short (negative) market value; computed once between two fills of one bar."""
-        key = (self.index, self.accounts_book.fills)
-        if self._values_at != key:
-            long_value = short_value = ZERO
-            for symbol, holding in self.accounts_book.holdings.items():
-                value = holding.qty * self.last_price(self._columns[symbol])
-                if value > 0:
-                    long_value += value
-                else:
-                    short_value += value
-            self._values, self._values_at = (long_value, short_value), key
-        return self._values
-
     def _situation(self, request: OrderRequest, column: int) -> Situation:
         last = self.last_price(column)
         reserve = request.limit_price or request.stop_price or last
         if request.side == SELL:
-            reserve = max(request.limit_price or ZERO, last * self.rules.short_reserve_factor)
+            _, ask = self.price_book.quote(column, self.index, self.fill_model.half_spread_bps)
+            reserve = max(request.limit_price or ZERO, ask * self.rules.short_reserve_factor)
         position = self.accounts_book.quantity(request.symbol)
         closes = position * SIGN[request.side] < 0
+        valuation, index = self.valuation, self.index
         return Situation(
-            self.rules, last, position, self.desk.held_quantity(column, request.side) if closes else ZERO,
-            self._equity, lambda: self.account().buying_power, 0.0 if closes else self._sure_power(), reserve,
+            self.rules, self.configurations, request.symbol not in self.hard_to_borrow,
+            lambda kind: self.hours.shut(kind, index, self.now_ns),
+            last, position, self.desk.held_quantity(column, request.side) if closes else ZERO,
+            lambda: valuation.equity(index), lambda: valuation.gross(index), lambda: self.account().buying_power,
+            0.0 if closes else valuation.sure_power(index, self.multiplier, self.rules), reserve,
             self.desk.on_side(column, request.side), self.desk.on_side(column, OPPOSITE[request.side]),
-        )
-
-    def _order(self, request: OrderRequest, column: int, situation: Situation) -> VenueOrder:
-        ids = self.desk.ids
-        order_id = ids.next()
-        limit = request.take_profit if request.order_class == "oco" else request.limit_price
-        session = self._session[self.index] if not self.done else len(self._session)
-        return VenueOrder(
-            id=order_id, client_order_id=request.client_order_id or ids.next(),
-            number=len(self.desk.orders) + 1, symbol=request.symbol, column=column, side=request.side,
-            sign=SIGN[request.side], type=request.type, working_type=request.type,
-            time_in_force=request.time_in_force, order_class=request.order_class,
-            status="new" if self.in_session else "accepted", session=session,
-            created_ns=self.now_ns, updated_ns=self.now_ns, qty=request.qty, notional=request.notional,
-            limit_price=limit, stop_price=request.stop_price, limit_level=float(limit or 0),
-            stop_level=float(request.stop_price or 0), closing=situation.closes(request.side),
-            extended_hours=request.extended_hours, reserve_price=situation.reserve_price,
         )

@@ -45,7 +45,8 @@ class AccountView(NamedTuple):
 
 
 class EquityPoint(msgspec.Struct, frozen=True):
-    """The account's worth at a session's close."""
+    """The account's worth and its maintenance margin at a session's close."""
 
     ts_ns: int
     equity: Decimal
+    maintenance: Decimal = Decimal(0)

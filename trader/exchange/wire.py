@@ -263,7 +263,7 @@ def account_json(venue: Venue, view: AccountView) -> dict[str, Any]:
 
 def asset_json(venue: Venue, symbol: str) -> dict[str, Any]:
     """A symbol of the panel; both the old and the new word for what can be borrowed."""
-    easy = venue.rules.shorting and symbol not in venue.rules.hard_to_borrow
+    easy = venue.rules.shorting and symbol not in venue.hard_to_borrow
     return {
         "id": asset_id(symbol),
         "class": "us_equity",

@@ -1,0 +1,124 @@
+"""Which bars make a session, which of them are regular hours, and when the auctions' windows are shut."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from trader.core.clock import DAY_NS, MINUTE_NS, SECOND_NS
+from trader.core.days import HOUR_NS, NEW_YORK, days_of
+from trader.core.panel import BarPanel, IntArray
+
+DAILY = "1Day"
+_DAWN, _OPEN, _CLOSE, _DUSK = 4 * 60, 9 * 60 + 30, 16 * 60, 20 * 60       # minutes of New York's day
+_NEXT_DAY = 19 * 60                 # from then on auction orders are for the next day
+_BEFORE_OPEN, _BEFORE_CLOSE = 2 * MINUTE_NS, 10 * MINUTE_NS
+
+
+class Hours:
+    """The sessions of a panel, as lists with one entry a bar (and one more, for the time after the last bar).
+
+    Attributes
+    ----------
+    session : list of int
+        Running number of the bar's session (New York's day; every daily bar is a session of its own).
+    regular : list of bool
+        Whether it is a bar of regular hours. Only panels that hold bars between 04:00 and 20:00 and outside
+        09:30–16:00 are looked up in the exchange's calendar; a day without a regular bar counts as regular.
+    opens, closes, ends : list of bool
+        Whether it is its session's first regular, last regular, last bar.
+    next_session : list of int
+        The session of the first regular bar from here on.
+    """
+
+    def __init__(self, panel: BarPanel) -> None:
+        count = len(panel)
+        numbers = session_numbers(panel)
+        regular = _regular(panel, numbers)
+        self.numbers = numbers
+        self.session: list[int] = numbers.tolist()
+        self.regular: list[bool] = regular.tolist()
+        self.extended = not bool(regular.all())
+        rows = np.flatnonzero(regular)
+        of_row = numbers[rows]
+        first, last = rows[np.diff(of_row, prepend=-1) != 0], rows[np.diff(of_row, append=-1) != 0]
+        self.opens = _flags(first, count)
+        self.closes = _flags(last, count)
+        self.ends = _flags(np.flatnonzero(np.diff(numbers, append=-1) != 0), count)
+        self.opens_ns: list[int] = panel.ts_ns[first].tolist()
+        self.closes_ns: list[int] = panel.available_ns[last].tolist()
+        self.sessions = len(first)
+        position = np.searchsorted(rows, np.arange(count + 1))
+        self.next_session: list[int] = np.append(of_row, self.sessions)[position].tolist()
+
+    def inside_day(self, index: int) -> bool:
+        """Whether the moment before bar ``index`` lies between two bars of one session."""
+        return 0 < index < len(self.session) and self.session[index] == self.session[index - 1]
+
+    def open_now(self, index: int) -> bool:
+        """Whether that moment is in regular hours."""
+        return self.inside_day(index) and self.regular[index]
+
+    def shut(self, time_in_force: str, index: int, now_ns: int) -> bool:
+        """Whether the window for an auction's orders is shut: opg from 2 minutes before the open to 19:00, cls
+        from 10 minutes before the close to 19:00.
+
+        Between two days the venue's clock stands still for the whole night; both windows are open then.
+        """
+        if not self.inside_day(index) or minute_of_day(now_ns) >= _NEXT_DAY:
+            return False
+        session = self.session[index]
+        if time_in_force == "opg":
+            return now_ns >= self.opens_ns[session] - _BEFORE_OPEN
+        return now_ns >= self.closes_ns[session] - _BEFORE_CLOSE
+
+
+def session_numbers(panel: BarPanel) -> IntArray:
+    """The running number of each bar's session: New York's day; every daily bar is a session of its own."""
+    if panel.timeframe == DAILY:
+        return np.arange(len(panel), dtype=np.int64)
+    days = days_of(panel.available_ns)
+    return np.cumsum(np.diff(days, prepend=days[:1]) != 0).astype(np.int64)
+
+
+def minute_of_day(ns: int) -> int:
+    """Minutes since New York's midnight."""
+    local = datetime.fromtimestamp(ns // SECOND_NS, NEW_YORK)
+    return local.hour * 60 + local.minute
+
+
+def _regular(panel: BarPanel, numbers: IntArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    everything = np.ones(len(panel), dtype=np.bool_)
+    if panel.timeframe == DAILY or not len(panel):
+        return everything
+    minutes = _minutes_of_day(panel.ts_ns)
+    core = (minutes >= _OPEN) & (minutes < _CLOSE)
+    if core.all() or minutes.min() < _DAWN or minutes.max() >= _DUSK:
+        return everything
+    from trader.core.sessions import session_index
+
+    regular = session_index(panel.ts_ns) >= 0
+    days_with = np.zeros(int(numbers[-1]) + 1, dtype=np.bool_)
+    days_with[numbers[regular]] = True
+    return regular | ~days_with[numbers]
+
+
+def _minutes_of_day(ts_ns: IntArray) -> IntArray:
+    hours, inverse = np.unique(ts_ns // HOUR_NS, return_inverse=True)
+    offsets = np.fromiter((_offset_ns(int(hour)) for hour in hours), np.int64, len(hours))
+    local: IntArray = (ts_ns + offsets[inverse]) % DAY_NS // MINUTE_NS
+    return local
+
+
+def _offset_ns(hour: int) -> int:
+    """New York's offset from UTC in an hour since the epoch; it changes on the hour only."""
+    offset = datetime.fromtimestamp(hour * 3600, UTC).astimezone(NEW_YORK).utcoffset()
+    assert offset is not None
+    return int(offset.total_seconds()) * SECOND_NS
+
+
+def _flags(rows: IntArray, count: int) -> list[bool]:
+    flags = np.zeros(count, dtype=np.bool_)
+    flags[rows] = True
+    return flags.tolist()
