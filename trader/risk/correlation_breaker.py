@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -39,6 +40,15 @@ class BreakerAction(Enum):
 ORDER = (BreakerState.NORMAL, BreakerState.ELEVATED, BreakerState.CRISIS, BreakerState.FLATTEN)
 MULTIPLIERS = dict(zip(ORDER, (1.0, 0.5, 0.25, 0.0), strict=True))
 ACTIONS = dict(zip(ORDER, BreakerAction, strict=True))
+
+
+class Multiplier(float):
+    """A float that a position's exact quantity may be multiplied with; the four values are exact in both."""
+
+    def __mul__(self, other: Any) -> Any:
+        return Decimal(self) * other if isinstance(other, Decimal) else float.__mul__(self, other)
+
+    __rmul__ = __mul__
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +188,9 @@ class CorrelationCircuitBreaker:
             reading.rise, reading.first_pc_share, message,
         )
 
-    def get_position_multiplier(self) -> float:
-        """1.0 normal, 0.5 elevated, 0.25 crisis, 0.0 flatten."""
-        return MULTIPLIERS[self.state]
+    def get_position_multiplier(self) -> Multiplier:
+        """1.0 normal, 0.5 elevated, 0.25 crisis, 0.0 flatten; scales exact quantities too."""
+        return Multiplier(MULTIPLIERS[self.state])
 
     def get_status(self) -> dict[str, Any]:
         """State, multiplier, recommended action and the readings behind them; JSON-safe."""
