@@ -144,7 +144,7 @@ class RiskRow:
     rule: str
     used: float
     limit: float
-    unit: str                               # $ | % | bps | /min | s | x | level ("%": used and limit are fractions)
+    unit: str                               # $ | % | bps | /min | s | x | level | count ("%": fractions)
     state: str                              # ok | warn | breach
     detail: str = ""
     vetoes: int = 0

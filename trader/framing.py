@@ -168,7 +168,8 @@ class Framer:
     def _risk(self) -> tuple[RiskRow, ...]:
         fold = self.fold
         rows = []
-        for key in sorted(fold.gauges.keys() | fold.tallies.keys(), key=lambda k: k[0]):
+        rules = dict.fromkeys([*fold.gauges, *fold.tallies])        # in the order of the pipeline
+        for key in sorted(rules, key=lambda k: k[0]):
             gauge = fold.gauges.get(key) or ev.Gauge(key[0], key[1], 0.0, 0.0)
             tally = fold.tallies.get(key)
             counted = (tally.vetoes, tally.shrinks, tally.last_veto_ts, tally.last_veto) if tally else (0, 0, None, "")
@@ -177,10 +178,14 @@ class Framer:
         return tuple(rows)
 
     def _breakers(self) -> tuple[BreakerRow, ...]:
-        gauges = {gauge.rule: gauge.used for gauge in self.fold.gauges.values()}
-        return tuple(BreakerRow(b.breaker, b.state, b.multiplier, gauges.get(b.breaker, b.value), b.limit, b.action,
-                                b.until, b.detail)
-                     for b in self.fold.breakers.values())
+        gauges = {gauge.rule: gauge for gauge in self.fold.gauges.values()}
+        rows = []
+        for b in self.fold.breakers.values():
+            gauge = gauges.get(b.breaker)           # fresher than the breaker's last change
+            value, words = (gauge.used, gauge.detail) if gauge else (b.value, "")
+            rows.append(BreakerRow(b.breaker, b.state, b.multiplier, value, b.limit, b.action, b.until,
+                                   b.detail or words))
+        return tuple(rows)
 
     def _slippage(self) -> tuple[SlippageRow, ...]:
         fold = self.fold

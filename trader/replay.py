@@ -189,7 +189,7 @@ class Follower:
         for info in running_sessions(self.home):
             if Path(info.journal) == self.path:
                 try:
-                    request(info, "halt", reason=reason, source="key")
+                    request(info, "halt", reason=reason, source="attach")
                 except UserError as error:
                     return str(error)
                 return None

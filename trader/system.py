@@ -55,6 +55,7 @@ from trader.utils.session_file import SessionInfo, SessionLock, own_process_star
 log = logging.getLogger("alphatrade.session")
 
 SIM_KEYS = ("sim", "sim")                   # the embedded exchange takes any pair
+MAX_STALENESS_S = 60.0                      # of the newest bar when it is decided on
 MARGIN = 2.0                                # Alpaca's for accounts of $2,000 and more
 HALT_SECONDS = 60.0                         # a caller of emergency_halt waits so long for "flat"
 CONTROL_HALT_SECONDS = 3.0                  # a command line hears sooner; the halt goes on
@@ -202,7 +203,8 @@ class AlphaTradeSystem:
             strategy = make_strategy(settings.strategy.fallback)
         # Somebody watches: every slice tells how far each limit is used, however little it moved.
         risk_params = msgspec.structs.replace(plan.risk_params, gauge_every_bars=1, gauge_tolerance=0.0)
-        parts = Parts(plan.symbols, plan.timeframe, strategy, risk_params, settings.halt.flatten)
+        parts = Parts(plan.symbols, plan.timeframe, strategy, risk_params, settings.halt.flatten,
+                      max_staleness_s=MAX_STALENESS_S * self._pace)
         engine = self._engine = build_engine(
             parts, book=self.book, apply=self.fold.apply, sink=self._recorder.sink, history=history,
             ids=ClientIds(self._run_id))
@@ -381,6 +383,11 @@ class AlphaTradeSystem:
             self._stop.set()
             self._wake()
 
+    @property
+    def _pace(self) -> float:
+        """Simulated seconds a second: what ages in seconds of a person's time ages that much faster on the clock."""
+        return 1.0 if self.plan.lock_step else max(1.0, self.plan.speed)
+
     # --- slices ------------------------------------------------------------------------------------------
 
     async def _on_slice(self, bar: Slice) -> None:
@@ -392,7 +399,7 @@ class AlphaTradeSystem:
                 return                                  # stopped while it waited for a training
         self._last_slice_s = time.monotonic()
         engine = self.engine
-        engine.risk.system.data_age_s = max(0.0, (self._clock.now_ns() - bar.available_ns) / 1e9)
+        engine.risk.system.data_age_s = max(0.0, (self._clock.now_ns() - bar.available_ns) / 1e9 / self._pace)
         commands = engine.on_slice(bar)
         while engine.halt_requests:
             reason = engine.halt_requests.pop(0)

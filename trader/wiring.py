@@ -31,6 +31,7 @@ class Parts:
     strategy: BaseStrategy
     risk_params: RiskParams
     flatten_on_halt: bool = True
+    max_staleness_s: float = 60.0           # of the newest bar, on the session's clock
     predictor: Predictor | None = None
     monitor: Monitor | None = None
 
@@ -60,6 +61,7 @@ def build_engine(
     risk.system.bar_span_s = bar_span_ns(parts.timeframe) / 1e9
     daily = parts.timeframe == DAILY
     validator = LiveDataValidator(max_price_change_pct=0.60 if daily else 0.25, min_volume=0 if daily else 1,
+        max_staleness_seconds=parts.max_staleness_s,
         symbols=parts.symbols)
     return Engine(
         book=book, apply=apply, sink=sink, history=history, ids=ids, validator=validator, risk=risk,

@@ -143,6 +143,7 @@ _UNITS = {
     "s": lambda value: f"{number(value, 1)}s",
     "x": lambda value: f"{number(value, 2)}×",
     "level": lambda value: number(value, 0),
+    "count": lambda value: number(value, 0),
 }
 
 

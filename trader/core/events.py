@@ -372,7 +372,7 @@ class Gauge(msgspec.Struct, frozen=True, omit_defaults=True):
     rule: str
     used: float
     limit: float
-    unit: str = ""                              # $ | % | bps | /min | s | x | level
+    unit: str = ""                              # $ | % | bps | /min | s | x | level | count
     state: str = "ok"                           # ok | warn | breach
     detail: str = ""
 

@@ -30,6 +30,7 @@ class Breaker:
     def __init__(self, name: str, steps: tuple[Step, ...], *, release: float = 0.8, latched: bool = False) -> None:
         self.name = name
         self.value = 0.0
+        self.words = ""                         # what stands behind the reading
         self._steps = (Step(-math.inf, "normal", 1.0), *steps)
         self._release = release
         self._latched = latched

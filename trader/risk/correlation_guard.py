@@ -58,7 +58,10 @@ class CorrelationGuard(Breaker):
         if self.circuit.baseline_mean != self.circuit.baseline_mean or self._baseline_age >= window:
             self._renew(history, window)
         _, alert = self.circuit.check(_returns(history.close(window + 1)))
-        self.value = max(0.0, alert.rise) if alert.rise == alert.rise else 0.0
+        # A rise from next to nothing alarms nobody: it counts from the level at which it can.
+        counts = alert.rise == alert.rise and alert.mean_correlation >= params.correlation_minimum
+        self.value = max(0.0, alert.rise) if counts else 0.0
+        self.words = f"mean {alert.mean_correlation:.2f}, first PC {alert.first_pc_share:.0%}"
         return self._move(ts, ORDER.index(alert.state), alert.message)
 
     def _renew(self, history: History, window: int) -> None:

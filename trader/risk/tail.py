@@ -48,7 +48,10 @@ class TailRisk:
         if bars < 0:
             self._scenarios = np.empty((0, len(self._column)))
             return
-        close = history.close(BAR_WINDOW + 1)
+        # Up to the last full group of bars: whoever asks first within a group gets the same scenarios.
+        since = history.n - bars * params.var_every_bars
+        close = history.close(BAR_WINDOW + 1 + since)
+        close = close[:len(close) - since]
         with np.errstate(invalid="ignore"):
             returns = close[1:] / close[:-1] - 1.0
         self._scenarios = np.nan_to_num(returns, nan=0.0) * math.sqrt(history.bars_per_day)
