@@ -151,7 +151,7 @@ async def test_mistakes_in_arguments(fake, client, monkeypatch):
             await client.get_historical_bars("AAPL", **wrong)
     assert fake.requests == []
     with pytest.raises(UserError, match="set ALPACA_API_KEY and ALPACA_SECRET_KEY"):
-        AlpacaDataClient()
+        await AlpacaDataClient().get_account()
     monkeypatch.setenv("ALPACA_API_KEY", "a")
     monkeypatch.setenv("ALPACA_SECRET_KEY", "b")
     assert AlpacaDataClient().base_url == "https://paper-api.alpaca.markets"

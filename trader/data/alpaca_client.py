@@ -60,11 +60,6 @@ class AlpacaDataClient:
     ) -> None:
         self._key = api_key if api_key is not None else os.environ.get("ALPACA_API_KEY", "")
         self._secret = secret_key if secret_key is not None else os.environ.get("ALPACA_SECRET_KEY", "")
-        if not self._key or not self._secret:
-            raise UserError(
-                "no Alpaca keys: set ALPACA_API_KEY and ALPACA_SECRET_KEY (in the environment or in .env), "
-                "or work on stored bars"
-            )
         base = (base_url or os.environ.get("ALPACA_BASE_URL") or PAPER_URL).rstrip("/")
         self.base_url = base.removesuffix("/v2")
         foreign = not (urlsplit(self.base_url).hostname or "").endswith("alpaca.markets")
@@ -184,6 +179,11 @@ class AlpacaDataClient:
         return self._clients[kind]
 
     def _make(self, kind: str) -> Any:
+        if not self._key or not self._secret:
+            raise UserError(
+                "no Alpaca keys: set ALPACA_API_KEY and ALPACA_SECRET_KEY (in the environment or in .env), "
+                "or work on stored bars"
+            )
         if kind == "trading":
             from alpaca.trading.client import TradingClient
 
