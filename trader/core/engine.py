@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -393,7 +393,7 @@ def _finite(column: FloatArray) -> list[float | None]:
 
 def _slice_event(bar: Slice, day: int) -> ev.SliceClosed:
     fields: list[list[float | None]] = [array.tolist() for array in bar[3:]]
-    total = sum(bar.close.tolist())
+    total = sum(cast("list[float]", fields[3]))
     if total != total:                                  # a sum is NaN when a part is
         fields = [_finite(array) for array in bar[3:]]
     return ev.SliceClosed(

@@ -98,6 +98,11 @@ class History:
         """Bar starts of the last ``k`` slices."""
         return self._ts[max(0, self.n - k):self.n]
 
+    @property
+    def today(self) -> int:
+        """Session (yyyymmdd) of the last slice; IndexError before the first."""
+        return int(self._day[self.n - 1] if self.n else self._day[:0][0])
+
     def day(self, k: int) -> NDArray[np.int64]:
         """Sessions (yyyymmdd) of the last ``k`` slices."""
         return self._day[max(0, self.n - k):self.n]

@@ -35,6 +35,7 @@ class Breaker:
         self._release = release
         self._latched = latched
         self._place = 0
+        self.tripped = False                            # on the last step
         self._bounds()
 
     @property
@@ -51,11 +52,6 @@ class Breaker:
     def limit(self) -> float:
         """The level of the last step."""
         return self._steps[-1].level
-
-    @property
-    def tripped(self) -> bool:
-        """On the last step."""
-        return self._place == len(self._steps) - 1
 
     def update(self, ts: int, value: float, detail: str = "") -> BreakerChanged | None:
         """A new reading; the change, if it made one."""
@@ -92,7 +88,8 @@ class Breaker:
 
     def _bounds(self) -> None:
         place = self._place
-        self._up = self._steps[place + 1].level if place + 1 < len(self._steps) else math.inf
+        self.tripped = place == len(self._steps) - 1
+        self._up = math.inf if self.tripped else self._steps[place + 1].level
         keep = place == 0 or (self._latched and self.tripped)
         self._down = -math.inf if keep else self._release * self._steps[place].level
 

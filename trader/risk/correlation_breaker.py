@@ -236,17 +236,21 @@ def correlation_matrix(returns: FloatArray) -> tuple[NDArray[np.float64] | None,
     """Correlations of the columns that are complete and move, and the number of observations."""
     if returns.ndim != 2:
         raise ValueError(f"returns have shape {returns.shape}; expected (n_observations, n_symbols)")
-    finite = np.isfinite(returns)
-    if not finite.all():
+    if not math.isfinite(float(returns.sum())):
+        finite = np.isfinite(returns)
         rows = finite.any(axis=1)
         returns, finite = returns[rows], finite[rows]
+        columns = returns[:, finite.all(axis=0)]
+    else:
+        columns = np.asfortranarray(returns)            # column by column, as the selection above lays them out
     if len(returns) < MIN_OBSERVATIONS:
         return None, len(returns)
-    usable = np.asarray(finite.all(axis=0))
-    usable[usable] = np.ptp(returns[:, usable], axis=0) > 0.0
-    if usable.sum() < 2:
+    moves = columns.max(axis=0) > columns.min(axis=0)
+    if not moves.all():
+        columns = columns[:, moves]
+    if columns.shape[1] < 2:
         return None, len(returns)
-    centred = returns[:, usable] - returns[:, usable].mean(axis=0)
+    centred = columns - columns.mean(axis=0)
     centred /= np.sqrt((centred**2).sum(axis=0))
     return centred.T @ centred, len(returns)
 

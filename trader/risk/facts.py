@@ -48,7 +48,7 @@ class MarketFacts:
         """Take in the sessions that ended since the last call; True when a new session began."""
         if history.n == 0:
             return False
-        day = int(history.day(1)[0])
+        day = history.today
         if day == self.day:
             return False
         reach = history.n if self.day == 0 else int(3 * history.bars_per_day) + 8
