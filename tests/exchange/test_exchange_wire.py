@@ -93,7 +93,7 @@ async def test_without_a_pair_of_keys_nothing_is_answered(server: ExchangeServer
         (b"GET / HTTP/1.1\r\nbroken\r\n\r\n", 400),
         (b"POST /v2/orders HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST /v2/orders HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1), 413),
-        (b"POST /v2/orders HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /v2/orders HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n", 400),
         (b"GET /" + b"x" * 40_000, 400),
     ],
 )
@@ -211,7 +211,8 @@ async def test_data_stream_in_json(server: ExchangeServer) -> None:
             "dailyBars": [], "statuses": [], "lulds": [], "corrections": [], "cancelErrors": [],
         }]
         server.advance()
-        (bar,) = await json_of(socket)
+        *quotes, bar = await json_of(socket)
+        assert [(quote["T"], quote["S"]) for quote in quotes] == [("q", "AAPL")] * 4
         assert bar == {
             "T": "b", "S": "MSFT", "o": 100.0, "h": 100.5, "l": 99.5, "c": 100.0, "v": 1_000_000, "n": None,
             "vw": None, "t": "2024-01-08T14:45:00Z", "i": 1, "seq": 2,
@@ -300,7 +301,7 @@ async def test_a_client_that_does_not_read_is_dropped(
         assert server.data_stream.subscribed == 1
         sent = 0
         while server.data_stream.subscribed:                        # without a pause for the client to read in
-            server.data_stream.publish_bars(server.venue.panel, 1)
+            server.data_stream.publish_slice(server.venue.panel, 1, half_spread_bps=0.0, session_start=0)
             sent += 1
             assert sent < 200_000, "the server keeps what nobody reads"
         socket.transport.abort()

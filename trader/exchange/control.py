@@ -1,4 +1,7 @@
-"""The control API, on a loopback port of its own: step, pace, look. No keys; nothing here trades."""
+"""The control API, on a loopback port of its own: step, pace, look, faults, events of the market.
+
+No keys; nothing here trades. Pages in a browser are kept out: whatever carries an ``Origin`` is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trader.exchange.errors import VenueError, refusal
+from trader.exchange.fault_rules import FAULTS, SocketFault, read_faults
 from trader.exchange.http import Request, Response, error_response, json_response
 from trader.exchange.wire import text
 
@@ -15,23 +19,29 @@ if TYPE_CHECKING:
     from trader.exchange.server import ExchangeServer
 
 LOCKSTEP = "lockstep"
+MAX_STEPS = 1_000_000
+FAULT_PATH = "/v1/faults/"
+MARKET_PATH = "/v1/market/"
 ControlHandler = Callable[["ExchangeServer", dict[str, Any]], dict[str, Any]]
 
 
 def step(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
-    """Play ``count`` bars (1 unless given) when nothing else drives the venue.
+    """Play ``count`` bars (1 unless given), or up to the moment ``until_ns``, when nothing else drives the venue.
 
     ``trade_updates`` is the ``seq`` of the last trade update so far, ``bars`` the ``seq`` of the last bar message,
     ``symbols`` the symbols with a bar in the last slice: a client that has seen those has seen everything.
     """
     if server.running:
         raise refusal("running")
-    count = body.get("count", 1)
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 1_000_000:
-        raise refusal("malformed", detail="count must be a whole number from 1 to 1000000")
+    until = body.get("until_ns")
+    count = body.get("count", 1 if until is None else MAX_STEPS)
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_STEPS:
+        raise refusal("malformed", detail=f"count must be a whole number from 1 to {MAX_STEPS}")
+    if until is not None and (not isinstance(until, int) or isinstance(until, bool)):
+        raise refusal("malformed", detail="until_ns must be a whole number of nanoseconds")
     symbols: list[str] = []
     for _ in range(count):
-        if server.venue.done:
+        if server.venue.done or (until is not None and server.venue.now_ns >= until):
             break
         symbols = server.advance()
     return {**progress(server), "symbols": symbols}
@@ -80,8 +90,74 @@ def state(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
         "fees": text(venue.accounts_book.fees), "realized": text(venue.accounts_book.realized),
         "positions": {symbol: text(held.qty) for symbol, held in venue.accounts_book.holdings.items()},
         "orders": {"open": len(venue.orders("open")), "all": len(venue.desk.orders)},
-        "fills": len(venue.activities),
+        "fills": len(venue.activities), "halted": sorted(venue.halted), "connections": server.connections,
+        "faults": len(server.faults.armed), "fault_hits": server.faults.total,
     }
+
+
+def get_faults(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
+    """The armed faults with their counts, and the log of what they hit."""
+    plan = server.faults
+    return {
+        "seed": plan.seed, "total": plan.total, "faults": [armed.view() for armed in plan.armed],
+        "log": msgspec.to_builtins(list(plan.log)),
+    }
+
+
+def post_faults(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
+    """Arm one fault, or all of ``faults``; their ids."""
+    wanted = body["faults"] if set(body) == {"faults"} else body
+    try:
+        faults = read_faults(wanted)
+    except ValueError as error:
+        raise refusal("malformed", detail=str(error)) from None
+    added = server.faults.add(faults)
+    server.arm()
+    return {"ids": [armed.number for armed in added]}
+
+
+def delete_faults(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
+    """Disarm every fault."""
+    removed = server.faults.remove()
+    server.arm()
+    return {"removed": removed}
+
+
+def delete_fault(server: ExchangeServer, number: str) -> dict[str, Any]:
+    """Disarm one fault."""
+    if not (number.isascii() and number.isdigit()) or not server.faults.remove(int(number[:18])):
+        raise refusal("malformed", detail=f"there is no fault {number}")
+    server.arm()
+    return {"removed": 1}
+
+
+def post_streams(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
+    """Do to the connections of a stream now what a fault of that kind would: kill_stream, half_open, mute, …"""
+    try:
+        (fault,) = read_faults(body)
+    except ValueError as error:
+        raise refusal("malformed", detail=str(error)) from None
+    if not isinstance(fault, SocketFault):
+        kinds = ", ".join(name for name, kind in FAULTS.items() if issubclass(kind, SocketFault))
+        raise refusal("malformed", detail=f"kind must be one of {kinds}")
+    server.stream_faults.act(fault)
+    return {"connections": server.connections}
+
+
+def post_restart(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
+    """Break every client's connection and be away for ``seconds`` (0.5 unless given)."""
+    seconds = body.get("seconds", 0.5)
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= 3600:
+        raise refusal("malformed", detail="seconds must be a number from 0 to 3600")
+    server.restart(float(seconds))
+    return {"seconds": seconds}
+
+
+def post_market(server: ExchangeServer, name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """An event of the market: halt, resume, gap, split, correct, cancel_trade."""
+    event = server.market.take(name, body)
+    server.settle()
+    return {**progress(server), "event": msgspec.to_builtins(event)}
 
 
 CONTROL_ROUTES: dict[tuple[str, str], ControlHandler] = {
@@ -90,20 +166,36 @@ CONTROL_ROUTES: dict[tuple[str, str], ControlHandler] = {
     ("POST", "/v1/pause"): pause,
     ("POST", "/v1/resume"): resume,
     ("GET", "/v1/state"): state,
+    ("GET", "/v1/faults"): get_faults,
+    ("POST", "/v1/faults"): post_faults,
+    ("DELETE", "/v1/faults"): delete_faults,
+    ("POST", "/v1/streams"): post_streams,
+    ("POST", "/v1/restart"): post_restart,
 }
 
 
 def answer_control(server: ExchangeServer, request: Request) -> Response:
     """Find and run a control request."""
-    handler = CONTROL_ROUTES.get((request.method, request.path))
+    method, path = request.method, request.path
     try:
-        if handler is None:
-            raise refusal("endpoint_not_found")
+        if "origin" in request.headers:
+            raise VenueError(403, 40310000, "the control API is not for pages in a browser")
         body = msgspec.json.decode(request.body) if request.body else {}
+        if path == FAULT_PATH[:-1] and method == "POST" and isinstance(body, list):
+            body = {"faults": body}
         if not isinstance(body, dict):
             raise refusal("malformed", detail="the body must be a JSON object")
-        return json_response(handler(server, body))
+        handler = CONTROL_ROUTES.get((method, path))
+        if handler is not None:
+            answer = handler(server, body)
+        elif method == "DELETE" and path.startswith(FAULT_PATH):
+            answer = delete_fault(server, path.removeprefix(FAULT_PATH))
+        elif method == "POST" and path.startswith(MARKET_PATH):
+            answer = post_market(server, path.removeprefix(MARKET_PATH), body)
+        else:
+            raise refusal("endpoint_not_found")
+        return json_response(answer)
     except VenueError as error:
         return error_response(error)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return error_response(refusal("malformed", detail=f"request body format is invalid: {error}"))

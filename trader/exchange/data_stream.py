@@ -1,51 +1,71 @@
-"""The market data WebSocket (`/v2/iex`, `/v2/sip`): JSON or msgpack, subscriptions, and bars as they complete.
+"""The market data WebSocket (`/v2/iex`, `/v2/sip`): JSON or msgpack, subscriptions, and the market as it happens.
 
-A bar message has Alpaca's fields and two more: ``i``, the number of its slice, and ``seq``, which counts the bar
-messages of the server's life from 1, whether somebody subscribed to them or not.
+A message is encoded once for each format, whoever wants it; frames carry as many as came together. A bar message has
+Alpaca's fields and two more: ``i``, the number of its slice, and ``seq``, which counts the bar messages of the
+server's life from 1, whether somebody subscribed to them or not.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable
-from typing import Any
+import logging
+from collections.abc import Callable, Iterable
 
 import msgspec
 
-from trader.core.clock import SECOND_NS
 from trader.core.panel import BarPanel
-from trader.exchange.data_routes import number_json
-from trader.exchange.trading_stream import Authorize
+from trader.exchange.data_messages import Message, Outgoing, SliceMessages, Tamper, array_of, encode
+from trader.exchange.trading_stream import UNREADABLE, Authorize
 from trader.exchange.websocket import WebSocket, frame
-from trader.exchange.wire import rfc3339
 
 CHANNELS = (
     "trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors",
 )
+COMES_WITH_TRADES = ("corrections", "cancelErrors")
+LIMITED = ("trades", "quotes")      # the channels that a plan's symbol limit counts
 AUTH_SECONDS = 10.0
+MAX_SYMBOLS = 20_000                # names that one connection may hold over all channels
+FRAME_MESSAGES = 1_500              # more travel in several frames: clients read 1 MiB at most
 ERRORS = {
     400: "invalid syntax", 401: "not authenticated", 402: "auth failed", 403: "already authenticated",
-    404: "auth timeout", 407: "slow client", 410: "invalid subscribe action for this feed",
+    404: "auth timeout", 405: "symbol limit exceeded", 406: "connection limit exceeded", 407: "slow client",
+    408: "v2 not enabled", 409: "insufficient subscription", 410: "invalid subscribe action for this feed",
+    411: "insufficient scope", 412: "option messages are only available in MsgPack format",
+    413: "star subscription is not allowed for option quotes", 500: "internal error",
 }
-_TIMESTAMP = -1                     # msgpack's own extension type for moments
-Message = dict[str, Any]
+
+log = logging.getLogger("alphatrade.exchange")
 
 
-def timestamp_ext(ns: int) -> msgspec.msgpack.Ext:
-    """A moment as msgpack's timestamp extension, 64 bits: 30 of nanoseconds, 34 of seconds."""
-    seconds, rest = divmod(ns, SECOND_NS)
-    return msgspec.msgpack.Ext(_TIMESTAMP, (rest << 34 | seconds).to_bytes(8, "big"))
+class DataPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the account may have: feeds, symbols of trades and quotes, connections a feed; None is no limit."""
+
+    feeds: tuple[str, ...] = ("iex", "sip")
+    symbol_limit: int | None = None
+    connection_limit: int | None = None
+
+
+DATA_PLANS = {
+    "unlimited": DataPlan(),
+    "basic": DataPlan(feeds=("iex",), symbol_limit=30, connection_limit=1),     # Alpaca's free plan
+    "plus": DataPlan(connection_limit=1),
+}
 
 
 class Subscriber:
     """What one connection has shown and asked for."""
 
-    def __init__(self, *, binary: bool, timer: asyncio.TimerHandle) -> None:
+    def __init__(self, *, binary: bool, feed: str, timer: asyncio.TimerHandle) -> None:
         self.binary = binary
+        self.feed = feed
         self.timer = timer
         self.authenticated = False
         self.channels: dict[str, set[str]] = {channel: set() for channel in CHANNELS}
+        self.wish: tuple[object, ...] = ()
+
+    def settle(self) -> None:
+        """Note what makes this subscriber's frames differ from others'."""
+        self.wish = (self.binary, *(frozenset(wanted) for wanted in self.channels.values()))
 
     def wants(self, channel: str, symbol: str) -> bool:
         """Whether a message of this channel and symbol goes there."""
@@ -54,12 +74,22 @@ class Subscriber:
 
 
 class DataStream:
-    """All conversations on the market data streams of one server."""
+    """All conversations on the market data streams of one server.
 
-    def __init__(self, authorize: Authorize) -> None:
+    Attributes
+    ----------
+    tamper
+        When set, it gets every batch of messages in place of `deliver`.
+    bars_sent : int
+        The ``seq`` of the last bar message.
+    """
+
+    def __init__(self, authorize: Authorize, plan: DataPlan | None = None) -> None:
         self._authorize = authorize
+        self.plan = plan or DataPlan()
         self._subscribers: dict[WebSocket, Subscriber] = {}
         self.bars_sent = 0
+        self.tamper: Tamper | None = None
         self._actions: dict[str, Callable[[WebSocket, Subscriber, Message], None]] = {
             "auth": self._auth, "subscribe": self._subscribe, "unsubscribe": self._unsubscribe,
         }
@@ -69,14 +99,21 @@ class DataStream:
         """How many connections receive bars."""
         return sum(bool(subscriber.channels["bars"]) for subscriber in self._subscribers.values())
 
-    def talk(self, *, binary: bool) -> DataTalk:
-        """The conversation of one connection; ``binary`` means msgpack both ways."""
-        return DataTalk(self, binary=binary)
+    @property
+    def sockets(self) -> tuple[WebSocket, ...]:
+        """The open connections."""
+        return tuple(self._subscribers)
 
-    def opened(self, socket: WebSocket, *, binary: bool) -> None:
+    def talk(self, *, binary: bool, feed: str = "iex") -> DataTalk:
+        """The conversation of one connection; ``binary`` means msgpack both ways."""
+        return DataTalk(self, binary=binary, feed=feed)
+
+    # --- conversation ---------------------------------------------------------------------------------------
+
+    def opened(self, socket: WebSocket, *, binary: bool, feed: str) -> None:
         """Greet, and give the client some seconds to authenticate."""
         timer = asyncio.get_running_loop().call_later(AUTH_SECONDS, self._expire, socket)
-        self._subscribers[socket] = Subscriber(binary=binary, timer=timer)
+        self._subscribers[socket] = Subscriber(binary=binary, feed=feed, timer=timer)
         self._say(socket, {"T": "success", "msg": "connected"})
 
     def received(self, socket: WebSocket, message: bytes) -> None:
@@ -85,19 +122,26 @@ class DataStream:
         decode = msgspec.msgpack.decode if subscriber.binary else msgspec.json.decode
         try:
             body = decode(message)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             body = None
         action = self._actions.get(str(body.get("action"))) if isinstance(body, dict) else None
         if action is None or not isinstance(body, dict):
-            self._error(socket, 400)
+            self.error(socket, 400)
         elif not subscriber.authenticated and action != self._auth:
-            self._error(socket, 401)
+            self.error(socket, 401)
         else:
-            action(socket, subscriber, body)
+            try:
+                action(socket, subscriber, body)
+            except Exception:
+                log.exception("the data stream failed on %r", body.get("action"))
+                self.error(socket, 500)
 
-    def slow(self, socket: WebSocket) -> None:
+    def slow(self, socket: WebSocket) -> bytes:
         """The error that precedes the end of a connection that does not read."""
-        self._subscribers[socket].channels["bars"] = set()
+        subscriber = self._subscribers[socket]
+        subscriber.channels = {channel: set() for channel in CHANNELS}
+        subscriber.settle()
+        return self._frame({"T": "error", "code": 407, "msg": ERRORS[407]}, binary=subscriber.binary)
 
     def closed(self, socket: WebSocket) -> None:
         """Forget the socket."""
@@ -105,105 +149,178 @@ class DataStream:
         if subscriber is not None:
             subscriber.timer.cancel()
 
-    def publish_bars(self, panel: BarPanel, i: int) -> list[str]:
-        """Send the bars of slice ``i``, one frame for every distinct wish; the symbols that had a bar."""
-        columns = [column for column, close in enumerate(panel.close[i].tolist()) if close == close]
-        first = self.bars_sent + 1
-        self.bars_sent += len(columns)
-        frames: dict[tuple[bool, frozenset[str]], bytes] = {}
-        for socket, subscriber in tuple(self._subscribers.items()):
-            wanted = subscriber.channels["bars"]
-            if not wanted:
-                continue
-            wish = (subscriber.binary, frozenset(wanted))
-            if wish not in frames:
-                messages = [
-                    bar_message(panel, i, column, first + n, binary=subscriber.binary)
-                    for n, column in enumerate(columns) if subscriber.wants("bars", panel.symbols[column])
-                ]
-                frames[wish] = _frame(messages, binary=subscriber.binary) if messages else b""
-            if frames[wish]:
-                socket.send(frames[wish])
-        return [panel.symbols[column] for column in columns]
+    def error(self, socket: WebSocket, code: int) -> None:
+        """Send an error of the table."""
+        self._say(socket, {"T": "error", "code": code, "msg": ERRORS[code]})
 
     def _expire(self, socket: WebSocket) -> None:
         subscriber = self._subscribers.get(socket)
         if subscriber is not None and not subscriber.authenticated:
-            self._error(socket, 404)
+            self.error(socket, 404)
             socket.close()
 
     def _auth(self, socket: WebSocket, subscriber: Subscriber, body: Message) -> None:
         if subscriber.authenticated:
-            self._error(socket, 403)
-        elif self._authorize(str(body.get("key") or ""), str(body.get("secret") or "")):
-            subscriber.authenticated = True
-            subscriber.timer.cancel()
-            self._say(socket, {"T": "success", "msg": "authenticated"})
-        else:
-            self._error(socket, 402)
+            self.error(socket, 403)
+            return
+        if not self._authorize(str(body.get("key") or ""), str(body.get("secret") or "")):
+            self.error(socket, 402)
+            return
+        code = self._refusal(subscriber)
+        if code is not None:
+            self.error(socket, code)
+            socket.close()
+            return
+        subscriber.authenticated = True
+        subscriber.timer.cancel()
+        self._say(socket, {"T": "success", "msg": "authenticated"})
+
+    def _refusal(self, subscriber: Subscriber) -> int | None:
+        """Why the plan does not let this connection in; None when it does."""
+        if subscriber.feed not in self.plan.feeds:
+            return 409
+        others = sum(
+            other.authenticated and other.feed == subscriber.feed for other in self._subscribers.values()
+        )
+        limit = self.plan.connection_limit
+        return 406 if limit is not None and others >= limit else None
 
     def _subscribe(self, socket: WebSocket, subscriber: Subscriber, body: Message) -> None:
-        self._change(socket, subscriber, body, set.update)
+        self._change(socket, subscriber, body, set.union)
 
     def _unsubscribe(self, socket: WebSocket, subscriber: Subscriber, body: Message) -> None:
-        self._change(socket, subscriber, body, set.difference_update)
+        self._change(socket, subscriber, body, set.difference)
 
     def _change(
         self, socket: WebSocket, subscriber: Subscriber, body: Message,
-        change: Callable[[set[str], list[str]], None],
+        change: Callable[[set[str], Iterable[str]], set[str]],
     ) -> None:
-        wishes = {channel: body[channel] for channel in CHANNELS if channel in body}
+        wishes = {channel: wish for channel, wish in body.items() if channel != "action"}
         for symbols in wishes.values():
             if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
-                self._error(socket, 400)
+                self.error(socket, 400)
                 return
-        for channel, symbols in wishes.items():
-            change(subscriber.channels[channel], symbols)
-        self._say(socket, {
-            "T": "subscription", **{name: sorted(symbols) for name, symbols in subscriber.channels.items()},
-        })
-
-    def _error(self, socket: WebSocket, code: int) -> None:
-        self._say(socket, {"T": "error", "code": code, "msg": ERRORS[code]})
+        if any(wish for channel, wish in wishes.items() if channel not in CHANNELS):
+            self.error(socket, 410)
+            return
+        if "trades" in wishes:
+            wishes = {**dict.fromkeys(COMES_WITH_TRADES, wishes["trades"]), **wishes}
+        after = {
+            channel: change(held, wishes[channel]) if channel in wishes else held
+            for channel, held in subscriber.channels.items()
+        }
+        limit = self.plan.symbol_limit
+        if (limit is not None and any(len(after[channel]) > limit for channel in LIMITED)) or sum(
+            map(len, after.values())
+        ) > MAX_SYMBOLS:
+            self.error(socket, 405)                 # the set stays as it was
+            return
+        subscriber.channels = after
+        subscriber.settle()
+        self._say(socket, {"T": "subscription", **{name: sorted(symbols) for name, symbols in after.items()}})
 
     def _say(self, socket: WebSocket, message: Message) -> None:
-        socket.send(_frame([message], binary=self._subscribers[socket].binary))
+        subscriber = self._subscribers.get(socket)
+        if subscriber is not None:
+            socket.send(self._frame(message, binary=subscriber.binary))
+
+    @staticmethod
+    def _frame(message: Message, *, binary: bool) -> bytes:
+        return frame(array_of([encode(message, binary=binary)], binary=binary), binary=binary)
+
+    # --- the market -----------------------------------------------------------------------------------------
+
+    def publish_slice(self, panel: BarPanel, i: int, *, half_spread_bps: float, session_start: int) -> list[str]:
+        """Tell slice ``i``: its trades and quotes in the order of time, its bars, the day so far, the price bands.
+
+        Returns the symbols that had a bar.
+        """
+        made = SliceMessages(panel, i, half_spread_bps)
+        first = self.bars_sent + 1
+        self.bars_sent += len(made.columns)
+        names = panel.symbols
+        wanted = self._wanted()
+        batch: list[Outgoing] = []
+        if wanted["trades"] or wanted["quotes"]:
+            for column in made.columns:
+                trades, quotes = (asked(wanted[channel], names[column]) for channel in LIMITED)
+                if trades or quotes:
+                    batch.extend(made.ticks(column, trades=trades, quotes=quotes))
+            batch.sort(key=lambda outgoing: outgoing.message["t"])
+        if wanted["bars"]:
+            batch.extend(
+                Outgoing("bars", names[column], made.bar(column, first + n))
+                for n, column in enumerate(made.columns) if asked(wanted["bars"], names[column])
+            )
+        for channel, make in (
+            ("dailyBars", lambda column: made.daily_bar(column, session_start)), ("lulds", made.luld),
+        ):
+            if wanted[channel]:
+                batch.extend(
+                    Outgoing(channel, names[column], make(column))
+                    for column in made.columns if asked(wanted[channel], names[column])
+                )
+        self.publish(batch)
+        return [names[column] for column in made.columns]
+
+    def publish(self, batch: list[Outgoing]) -> None:
+        """Send messages to whoever wants them, through whoever tampers with them."""
+        (self.tamper or self.deliver)(batch)
+
+    def deliver(self, batch: list[Outgoing]) -> None:
+        """Send messages to whoever wants them, as they are."""
+        if not batch:
+            return
+        encoded: dict[bool, list[bytes]] = {}
+        frames: dict[tuple[object, ...], list[bytes]] = {}
+        for socket, subscriber in tuple(self._subscribers.items()):
+            if not subscriber.wish:
+                continue
+            ready = frames.get(subscriber.wish)
+            if ready is None:
+                binary = subscriber.binary
+                if binary not in encoded:
+                    encoded[binary] = [encode(outgoing.message, binary=binary) for outgoing in batch]
+                parts = [
+                    part for part, (channel, symbol, _) in zip(encoded[binary], batch, strict=True)
+                    if subscriber.wants(channel, symbol)
+                ]
+                ready = frames[subscriber.wish] = [
+                    frame(array_of(parts[at : at + FRAME_MESSAGES], binary=binary), binary=binary)
+                    for at in range(0, len(parts), FRAME_MESSAGES)
+                ]
+            for data in ready:
+                socket.send(data)
+
+    def _wanted(self) -> dict[str, set[str]]:
+        """All that is subscribed to, by channel."""
+        return {
+            channel: set().union(*(subscriber.channels[channel] for subscriber in self._subscribers.values()))
+            for channel in CHANNELS
+        }
+
+
+def asked(wanted: set[str], symbol: str) -> bool:
+    """Whether a set of wishes covers a symbol."""
+    return symbol in wanted or "*" in wanted
 
 
 class DataTalk:
     """One connection's conversation; the stream keeps its state."""
 
-    def __init__(self, stream: DataStream, *, binary: bool) -> None:
+    def __init__(self, stream: DataStream, *, binary: bool, feed: str) -> None:
         self._stream = stream
         self._binary = binary
+        self._feed = feed
 
     def opened(self, socket: WebSocket) -> None:
-        self._stream.opened(socket, binary=self._binary)
+        self._stream.opened(socket, binary=self._binary, feed=self._feed)
 
     def received(self, socket: WebSocket, message: bytes) -> None:
         self._stream.received(socket, message)
 
-    def slow(self, socket: WebSocket) -> None:
-        self._stream.slow(socket)
+    def slow(self, socket: WebSocket) -> bytes:
+        return self._stream.slow(socket)
 
     def closed(self, socket: WebSocket) -> None:
         self._stream.closed(socket)
-
-
-def bar_message(panel: BarPanel, i: int, column: int, seq: int, *, binary: bool) -> Message:
-    """A completed bar as the stream gives it; ``t`` is its start."""
-    ts_ns = int(panel.ts_ns[i])
-    vwap = math.nan if panel.vwap is None else float(panel.vwap[i, column])
-    count = math.nan if panel.trade_count is None else float(panel.trade_count[i, column])
-    return {
-        "T": "b", "S": panel.symbols[column], "o": float(panel.open[i, column]),
-        "h": float(panel.high[i, column]), "l": float(panel.low[i, column]),
-        "c": float(panel.close[i, column]), "v": number_json(float(panel.volume[i, column])),
-        "n": None if math.isnan(count) else int(count), "vw": None if math.isnan(vwap) else vwap,
-        "t": timestamp_ext(ts_ns) if binary else rfc3339(ts_ns), "i": i, "seq": seq,
-    }
-
-
-def _frame(messages: list[Message], *, binary: bool) -> bytes:
-    encode = msgspec.msgpack.encode if binary else msgspec.json.encode
-    return frame(encode(messages), binary=binary)

@@ -1,14 +1,11 @@
-"""HTTP/1.1 by hand on asyncio: one protocol object a connection, one write an answer, WebSockets handed over.
+"""HTTP/1.1 as values: requests cut off a stream of bytes, answers turned into bytes. No sockets, no orders, no markets.
 
-Only what API clients send: a head, a body of known length, keep-alive. Requests on one connection are answered
-in order. Nothing here knows of orders or markets.
+Only what API clients send: a head, then a body of known length or in chunks.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -17,11 +14,12 @@ from trader.exchange.errors import VenueError, refusal
 
 MAX_HEAD = 32_768
 MAX_BODY = 1_048_576
-HEAD_SECONDS = 30.0             # a request must be complete within
+MAX_CHUNK_LINE = 256
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 REASONS = {
     200: "OK", 204: "No Content", 207: "Multi-Status", 400: "Bad Request", 401: "Unauthorized",
-    403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
+    403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict",
     411: "Length Required", 413: "Content Too Large", 422: "Unprocessable Entity",
     429: "Too Many Requests", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
@@ -36,6 +34,11 @@ class Request(NamedTuple):
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+
+    @property
+    def websocket(self) -> bool:
+        """Whether the client asks for a WebSocket; other upgrades are not ours and are ignored, as HTTP allows."""
+        return self.headers.get("upgrade", "").lower() == "websocket"
 
 
 class Response(NamedTuple):
@@ -66,148 +69,131 @@ def error_response(error: VenueError) -> Response:
     return json_response(error.body(), error.http_status)
 
 
-Answer = Callable[[Request], Response]
-Reply = Callable[[Response | None], None]
-# Stands between a request and its answer: may delay it, change it, send another, or (None) cut the connection.
-Gate = Callable[[Request, Callable[[], Response], Reply], None]
+class RequestReader:
+    """Cuts requests off the bytes of one connection; holds at most a head and a body.
 
+    `feed` takes bytes, `next` gives a request when one is complete and raises VenueError for what is none.
+    """
 
-class Upgraded(Protocol):
-    """What takes a connection over after an upgrade."""
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._looked = 0                            # no end of the head before this offset
+        self._request: Request | None = None        # its head is read, its body is not complete
+        self._length = 0
+        self._chunks: bytearray | None = None
+        self._head = b""
+
+    @property
+    def started(self) -> bool:
+        """Whether a part of a request has arrived."""
+        return self._request is not None or bool(self._buffer)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait to be cut."""
+        return len(self._buffer)
+
+    @property
+    def wants_continue(self) -> bool:
+        """Whether the client waits for leave to send its body."""
+        request = self._request
+        return request is not None and not self._buffer and "100-continue" in request.headers.get("expect", "").lower()
 
     def feed(self, data: bytes) -> None:
-        """Bytes from the client."""
-
-    def lost(self) -> None:
-        """The connection is gone."""
-
-
-Upgrade = Callable[[asyncio.Transport, Request, bytes], Upgraded]
-
-
-class Service(NamedTuple):
-    """What a connection serves: answers, upgrades (None: refused), and the register of open connections."""
-
-    answer: Answer
-    upgrade: Upgrade | None
-    connections: set[HttpConnection]
-    gate: Callable[[], Gate | None]
-
-
-class HttpConnection(asyncio.Protocol):
-    """One client's connection."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._buffer = b""
-        self._upgraded: Upgraded | None = None
-        self._busy = False
-        self._deadline: asyncio.TimerHandle | None = None
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self._service.connections.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._service.connections.discard(self)
-        self._stop_deadline()
-        if self._upgraded is not None:
-            self._upgraded.lost()
-        self.transport = None
-
-    def data_received(self, data: bytes) -> None:
-        if self._upgraded is not None:
-            self._upgraded.feed(data)
-            return
+        """More bytes of the client."""
         self._buffer += data
-        self._work()
 
-    def _work(self) -> None:
-        """Answer the complete requests of the buffer, one after the other."""
-        while self.transport is not None and not self._busy and self._buffer:
-            try:
-                request = self._take()
-            except VenueError as error:
-                self._send(error_response(error), keep_alive=False)
-                return
-            if request is None:
-                if self._deadline is None:
-                    self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.cut)
-                return
-            self._stop_deadline()
-            if "upgrade" in request.headers:
-                self._hand_over(request)
-                return
-            self._answer(request)
+    def next(self) -> Request | None:
+        """The next complete request; None while there is none."""
+        if self._request is None and not self._take_head():
+            return None
+        assert self._request is not None
+        request = self._request
+        if request.websocket:
+            body = b""
+        elif self._chunks is not None:
+            if not self._take_chunks(self._chunks):
+                return None
+            body = bytes(self._chunks)
+        else:
+            if len(self._buffer) < self._length:
+                return None
+            body = bytes(self._buffer[: self._length])
+            del self._buffer[: self._length]
+        self._request, self._chunks = None, None
+        return request._replace(body=body) if body else request
 
-    def _take(self) -> Request | None:
-        """Cut one request off the buffer; None while it is incomplete."""
-        end = self._buffer.find(b"\r\n\r\n")
+    def take_rest(self) -> bytes:
+        """The head of the last request as it came and all that followed it: what an upgrade goes on with."""
+        rest = self._head + bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+    def _take_head(self) -> bool:
+        buffer = self._buffer
+        end = buffer.find(b"\r\n\r\n", self._looked)
+        if end < 0:
+            if len(buffer) > MAX_HEAD:
+                raise refusal("malformed", detail="request head is too large")
+            self._looked = max(0, len(buffer) - 3)
+            return False
+        if end > MAX_HEAD:
+            raise refusal("malformed", detail="request head is too large")
+        head = bytes(buffer[:end])
+        request = parse_head(head)
+        self._length = 0
+        self._chunks = None
+        coding = request.headers.get("transfer-encoding")
+        declared = request.headers.get("content-length")
+        if coding is not None:
+            if coding.lower() != "chunked" or declared is not None:
+                raise refusal("malformed", detail="Transfer-Encoding must be chunked, without Content-Length")
+            self._chunks = bytearray()
+        elif declared is not None:
+            if not (declared.isascii() and declared.isdigit()):
+                raise refusal("malformed", detail="Content-Length is not a number")
+            self._length = int(declared[:20])
+            if self._length > MAX_BODY:
+                raise refusal("too_large", limit=MAX_BODY)
+        del buffer[: end + 4]
+        self._head = head + b"\r\n\r\n" if request.websocket else b""
+        self._looked = 0
+        self._request = request
+        return True
+
+    def _take_chunks(self, body: bytearray) -> bool:
+        """Move complete chunks from the buffer to the body; True after the last one and its trailers."""
+        buffer = self._buffer
+        while True:
+            line_end = buffer.find(b"\r\n")
+            if line_end < 0:
+                if len(buffer) > MAX_CHUNK_LINE:
+                    raise refusal("malformed", detail="malformed chunk")
+                return False
+            digits = bytes(buffer[:line_end]).partition(b";")[0].strip()
+            if not 0 < len(digits) <= 8 or digits.strip(b"0123456789abcdefABCDEF"):
+                raise refusal("malformed", detail="malformed chunk")
+            size, start = int(digits, 16), line_end + 2
+            if len(body) + size > MAX_BODY:
+                raise refusal("too_large", limit=MAX_BODY)
+            if not size:
+                return self._take_trailers(start)
+            if len(buffer) < start + size + 2:
+                return False
+            if buffer[start + size : start + size + 2] != b"\r\n":
+                raise refusal("malformed", detail="malformed chunk")
+            body += buffer[start : start + size]
+            del buffer[: start + size + 2]
+
+    def _take_trailers(self, start: int) -> bool:
+        """Drop what may follow the last chunk, which begins at ``start - 2`` with the end of its line."""
+        end = self._buffer.find(b"\r\n\r\n", start - 2)
         if end < 0:
             if len(self._buffer) > MAX_HEAD:
-                raise refusal("malformed", detail="request head is too large")
-            return None
-        request = parse_head(self._buffer[:end])
-        if "transfer-encoding" in request.headers:
-            raise refusal("malformed", detail="send Content-Length instead of Transfer-Encoding")
-        declared = request.headers.get("content-length", "0")
-        if not (declared.isascii() and declared.isdigit()):
-            raise refusal("malformed", detail="Content-Length is not a number")
-        length = int(declared)
-        if length > MAX_BODY:
-            raise refusal("too_large", limit=MAX_BODY)
-        start = end + 4
-        if len(self._buffer) < start + length:
-            return None
-        body = self._buffer[start : start + length]
-        if "upgrade" not in request.headers:
-            self._buffer = self._buffer[start + length :]
-        return request._replace(body=body)
-
-    def _hand_over(self, request: Request) -> None:
-        if self._service.upgrade is None or self.transport is None:
-            self._send(error_response(refusal("endpoint_not_found")), keep_alive=False)
-            return
-        data, self._buffer = self._buffer, b""
-        self._upgraded = self._service.upgrade(self.transport, request, data)
-
-    def _answer(self, request: Request) -> None:
-        keep_alive = request.headers.get("connection", "").lower() != "close"
-        gate = self._service.gate()
-        if gate is None:
-            self._send(self._service.answer(request), keep_alive=keep_alive)
-            return
-        self._busy = True
-
-        def reply(response: Response | None) -> None:
-            self._busy = False
-            if response is None:
-                self.cut()
-                return
-            self._send(response, keep_alive=keep_alive)
-            self._work()
-
-        gate(request, lambda: self._service.answer(request), reply)
-
-    def _send(self, response: Response, *, keep_alive: bool) -> None:
-        if self.transport is None:
-            return
-        self.transport.write(response.wire(keep_alive=keep_alive))
-        if not keep_alive:
-            self._buffer = b""
-            self.transport.close()
-
-    def _stop_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def cut(self) -> None:
-        """Drop the connection at once."""
-        if self.transport is not None:
-            self.transport.abort()
+                raise refusal("malformed", detail="trailers are too large")
+            return False
+        del self._buffer[: end + 4]
+        return True
 
 
 def parse_head(head: bytes) -> Request:
@@ -220,9 +206,12 @@ def parse_head(head: bytes) -> Request:
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
-        if not colon:
+        if not colon or not name or name.strip() != name:
             raise refusal("malformed", detail="malformed header")
-        headers[name.lower()] = value.strip()
+        name, value = name.lower(), value.strip()
+        if name == "content-length" and headers.get(name, value) != value:
+            raise refusal("malformed", detail="two different Content-Lengths")
+        headers[name] = value
     return Request(
         parts[0], unquote(path), dict(parse_qsl(query, keep_blank_values=True)) if query else {}, headers, b""
     )

@@ -10,23 +10,30 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
 
+import numpy as np
+
+from trader.core.panel import BarPanel
 from trader.exchange.control import LOCKSTEP, answer_control
 from trader.exchange.data_routes import DATA_ROUTES
-from trader.exchange.data_stream import DataStream
+from trader.exchange.data_stream import DataPlan, DataStream
 from trader.exchange.errors import VenueError, refusal
-from trader.exchange.http import (
-    Gate,
-    HttpConnection,
-    Request,
-    Response,
-    Service,
-    Upgraded,
-    error_response,
-)
+from trader.exchange.fault_gate import FaultGate
+from trader.exchange.fault_rules import FaultScript, MarketFault, RequestFault, Restart, StepFault
+from trader.exchange.fault_streams import StreamFaults
+from trader.exchange.fault_venue import VenueFaults
+from trader.exchange.faults import FaultPlan, always
+from trader.exchange.hours import session_numbers
+from trader.exchange.http import Request, Response, error_response
+from trader.exchange.http_connection import Gate, HttpConnection, Service, Upgraded
+from trader.exchange.market_events import MarketEvents
 from trader.exchange.persist import VenueStore
+from trader.exchange.rate import RateLimiter, with_headers
 from trader.exchange.routes import TRADING_ROUTES, find_route
 from trader.exchange.trading_stream import TradingStream
+from trader.exchange.types import VenueEvent
 from trader.exchange.venue import Venue
 from trader.exchange.websocket import Talk, WebSocket
 from trader.utils.errors import UserError
@@ -55,11 +62,26 @@ class ExchangeServer:
         Where every change is made durable before it is told.
     api_keys : mapping, optional
         Key id to secret; without it any pair that is not empty is accepted.
+    faults : FaultScript, optional
+        What goes wrong; more may come through the control API.
+    fault_log : text file, optional
+        Receives every hit of a fault as a JSON line.
+    rate_limit : int, optional
+        Requests that each key may make in a minute; without it there is no limit.
+    data_plan : DataPlan, optional
+        Limits of the market data stream; none by default.
+    market_journal : Path, optional
+        Keeps gaps, splits and corrections, as ``persist`` keeps the venue.
 
     Attributes
     ----------
     gate
-        When set, stands between each request and its answer (see `trader.exchange.http.Gate`).
+        When set, stands between each request and its answer (see `trader.exchange.http_connection.Gate`), before
+        the faults.
+    faults : FaultPlan
+        The armed faults and what they hit.
+    market : MarketEvents
+        Halts, gaps, splits.
     finished : asyncio.Event
         Set when the last bar has been played.
     """
@@ -74,6 +96,11 @@ class ExchangeServer:
         speed: Speed = LOCKSTEP,
         persist: VenueStore | None = None,
         api_keys: Mapping[str, str] | None = None,
+        faults: FaultScript | None = None,
+        fault_log: IO[str] | None = None,
+        rate_limit: int | None = None,
+        data_plan: DataPlan | None = None,
+        market_journal: Path | None = None,
     ) -> None:
         self.venue = venue
         self.host = host
@@ -84,12 +111,27 @@ class ExchangeServer:
         self.gate: Gate | None = None
         self.finished = asyncio.Event()
         self.trading_stream = TradingStream(self._authorized)
-        self.data_stream = DataStream(self._authorized)
+        self.data_stream = DataStream(self._authorized, data_plan)
+        script = faults or FaultScript()
+        self.faults = FaultPlan(lambda: (venue.index, venue.now_ns), script.seed, fault_log)
+        self.market = MarketEvents(venue, self.data_stream.publish, market_journal)
+        self._venue_faults = VenueFaults(self.faults, venue)
+        self._stream_faults = StreamFaults(
+            self.faults, self.trading_stream, self.data_stream, lambda: venue.index
+        )
+        self._fault_gate = FaultGate(self.faults, lambda: self.venue, self.settle)
+        self.faults.add(script.faults)
+        self._limiter = RateLimiter(rate_limit) if rate_limit else None
+        self._untold: list[VenueEvent] = []
+        self._restarting: asyncio.Task[None] | None = None
         self._store = persist
         self._keys = dict(api_keys) if api_keys is not None else None
         self._connections: set[HttpConnection] = set()
-        self._servers: list[asyncio.Server] = []
+        self._controllers: set[HttpConnection] = set()
+        self._main: asyncio.Server | None = None
+        self._control: asyncio.Server | None = None
         self._changed = asyncio.Event()
+        self._session_starts = session_starts(venue.panel)
         self._pacer: asyncio.Task[None] | None = None
         self._flush_due = False
 
@@ -102,15 +144,19 @@ class ExchangeServer:
 
     async def start(self) -> None:
         """Restore, listen, and let time run; UserError when a port is taken or the stored state does not fit."""
-        if self._store is not None and not self._store.load(self.venue):
-            self._store.save(self.venue)
-        main = Service(self.answer, self._upgrade, self._connections, lambda: self.gate)
+        self.market.restore()
+        if self._store is not None:
+            known = self._store.load(self.venue)
+            self.market.catch_up()
+            if not known or self.venue.desk.dirty:
+                self._store.save(self.venue)
+        self._stream_faults.watch()
         control = Service(
-            lambda request: answer_control(self, request), None, self._connections, lambda: None
+            lambda request: answer_control(self, request), None, self._controllers, lambda: None
         )
         try:
-            self.port = await self._listen(main, self.host, self.port)
-            self.control_port = await self._listen(control, LOOPBACK, self.control_port)
+            await self._open()
+            self._control, self.control_port = await self._listen(control, LOOPBACK, self.control_port)
         except BaseException:
             await self.stop()
             raise
@@ -118,7 +164,12 @@ class ExchangeServer:
             self.finished.set()
         self._pacer = asyncio.create_task(self._pace(), name="venue pacer")
 
-    async def _listen(self, service: Service, host: str, port: int) -> int:
+    async def _open(self) -> None:
+        """Listen for clients."""
+        service = Service(self.answer, self._upgrade, self._connections, self._gate)
+        self._main, self.port = await self._listen(service, self.host, self.port)
+
+    async def _listen(self, service: Service, host: str, port: int) -> tuple[asyncio.Server, int]:
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(lambda: HttpConnection(service), host, port, backlog=256)
@@ -126,35 +177,64 @@ class ExchangeServer:
             raise UserError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port, 0 takes a free one"
             ) from error
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        return server, int(server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Close every connection and both ports; the store stays open with its owner."""
-        if self._pacer is not None:
-            self._pacer.cancel()
-            await asyncio.gather(self._pacer, return_exceptions=True)
-            self._pacer = None
-        for server in self._servers:
-            server.close()
-        for connection in tuple(self._connections):
-            connection.cut()
-        for server in self._servers:
-            await server.wait_closed()
-        self._servers.clear()
+        tasks = [task for task in (self._pacer, self._restarting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._pacer = self._restarting = None
+        main, control, self._main, self._control = self._main, self._control, None, None
+        await _shut(main, self._connections)
+        await _shut(control, self._controllers)
+
+    def restart(self, seconds: float) -> None:
+        """Break every client's connection, be away for a while, and come back on the same port where the venue was.
+
+        The control port stays; nothing happens while a restart is under way.
+        """
+        if self._restarting is None or self._restarting.done():
+            self._restarting = asyncio.create_task(self._be_away(seconds), name="venue restart")
+
+    async def _be_away(self, seconds: float) -> None:
+        self._flush()
+        main, self._main = self._main, None
+        await _shut(main, self._connections)
+        await asyncio.sleep(seconds)
+        await self._open()
 
     # --- time -----------------------------------------------------------------------------------------------
 
     def advance(self) -> list[str]:
         """Play one bar: fills become durable and are told, then the bar itself; the symbols that had a bar."""
+        venue = self.venue
         self._flush()
-        i = self.venue.index
-        self.venue.step()
+        i = venue.index
+        venue.step()
         self._flush()
-        symbols = self.data_stream.publish_bars(self.venue.panel, i)
-        if self.venue.done:
+        symbols = self.data_stream.publish_slice(
+            venue.panel, i, half_spread_bps=venue.fill_model.half_spread_bps, session_start=self._session_starts[i],
+        )
+        self._stream_faults.after_bar()
+        if self.faults.watches(StepFault):
+            self._strike_step(i)
+        if venue.done:
             self.finished.set()
         return symbols
+
+    def _strike_step(self, i: int) -> None:
+        """Faults that happen after a bar."""
+        for fault in self.faults.strike(StepFault, always, {"step": i}):
+            if isinstance(fault, Restart):
+                self.restart(fault.seconds)
+            elif isinstance(fault, MarketFault):
+                try:
+                    self.market.take(fault.event, fault.arguments)
+                except VenueError as error:
+                    log.error("the fault script's %s did not happen: %s", fault.event, error)
+        self.settle()
 
     def set_speed(self, speed: Speed) -> None:
         """Change the pace; VenueError 400 for what is no speed."""
@@ -194,37 +274,67 @@ class ExchangeServer:
 
     def answer(self, request: Request) -> Response:
         """Answer one REST request: authorize, find, run, make durable; trade updates leave right after."""
+        key = request.headers.get("apca-api-key-id", "")
+        headers, limited = self._limiter.count(key) if self._limiter is not None else ((), None)
         try:
-            headers = request.headers
-            if not self._authorized(
-                headers.get("apca-api-key-id", ""), headers.get("apca-api-secret-key", "")
-            ):
+            if not self._authorized(key, request.headers.get("apca-api-secret-key", "")):
                 raise refusal("unauthorized")
+            if limited is not None:
+                raise limited
             handler, argument = find_route(ROUTES, request.method, request.path)
             response = handler(self.venue, request, argument)
         except VenueError as error:
             response = error_response(error)
+        except RecursionError:
+            response = error_response(refusal("malformed", detail="the request is nested too deeply"))
         except Exception:
             log.exception("the venue failed on %s %s", request.method, request.path)
             response = error_response(refusal("internal"))
-        if self.venue.desk.dirty:
-            if self._store is not None:
-                self._store.save(self.venue)
-            else:
-                self.venue.desk.dirty.clear()
-            if not self._flush_due:
-                self._flush_due = True
-                asyncio.get_running_loop().call_soon(self._flush)
-        return response
+        self.settle()
+        return with_headers(response, headers) if headers else response
+
+    def _gate(self) -> Gate | None:
+        """What stands before the answers now: the caller's own gate, else armed faults, else nothing."""
+        if self.gate is not None:
+            return self.gate
+        return self._fault_gate if self.faults.watches(RequestFault) else None
+
+    def arm(self) -> None:
+        """Take notice of faults that came or went."""
+        self._stream_faults.watch()
+
+    @property
+    def stream_faults(self) -> StreamFaults:
+        """Faults of the streams, for the control API."""
+        return self._stream_faults
+
+    @property
+    def connections(self) -> int:
+        """Clients that are connected, streams included, the control API not."""
+        return len(self._connections)
+
+    def settle(self) -> None:
+        """Make what changed durable and tell it soon, after the answer that is being made."""
+        if not self.venue.desk.dirty:
+            return
+        self._untold.extend(self._venue_faults.drain())
+        self._save()
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _save(self) -> None:
+        desk = self.venue.desk
+        if self._store is not None and (desk.dirty or self._store.index != self.venue.index):
+            self._store.save(self.venue)
+        desk.dirty.clear()
 
     def _flush(self) -> None:
         """Make what is new durable and tell it."""
         self._flush_due = False
-        venue = self.venue
-        if self._store is not None and (venue.desk.dirty or self._store.index != venue.index):
-            self._store.save(venue)
-        venue.desk.dirty.clear()
-        events = venue.drain()
+        self._untold.extend(self._venue_faults.drain())
+        self._save()
+        events, self._untold = self._untold, []
         if events:
             self.trading_stream.publish(events)
 
@@ -242,8 +352,24 @@ class ExchangeServer:
             talk = self.trading_stream
         elif request.path in DATA_PATHS:
             msgpack = "msgpack" in request.headers.get("content-type", "")
-            talk = self.data_stream.talk(binary=msgpack)
+            talk = self.data_stream.talk(binary=msgpack, feed=request.path.rpartition("/")[2])
         return WebSocket(transport, talk, data)
+
+
+async def _shut(server: asyncio.Server | None, connections: set[HttpConnection]) -> None:
+    """Close a port and cut its connections."""
+    if server is None:
+        return
+    server.close()
+    for connection in tuple(connections):
+        connection.cut()
+    await server.wait_closed()
+
+
+def session_starts(panel: BarPanel) -> list[int]:
+    """For every bar the first bar of its session."""
+    numbers = session_numbers(panel)
+    return np.searchsorted(numbers, numbers).tolist() if len(numbers) else []
 
 
 def checked_speed(speed: Speed) -> Speed:

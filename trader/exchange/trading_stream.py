@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,28 +13,46 @@ from trader.exchange.websocket import WebSocket, frame
 from trader.exchange.wire import trade_update_json
 
 TRADE_UPDATES = "trade_updates"
+AUTH_SECONDS = 10.0                 # whoever has not shown keys by then is shown out
 Authorize = Callable[[str, str], bool]
+Update = dict[str, Any]
+# What bytes that are no message make a decoder raise.
+UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
 class TradingStream:
-    """All conversations on `/stream`; frames are binary JSON, as Alpaca sends them."""
+    """All conversations on `/stream`; frames are binary JSON, as Alpaca sends them.
+
+    Attributes
+    ----------
+    tamper
+        When set, it gets every batch of trade updates in place of `send`.
+    """
 
     def __init__(self, authorize: Authorize) -> None:
         self._authorize = authorize
         self._authorized: set[WebSocket] = set()
+        self._timers: dict[WebSocket, asyncio.TimerHandle] = {}
         self.listeners: set[WebSocket] = set()
+        self.tamper: Callable[[list[Update]], None] | None = None
         self._actions: dict[str, Callable[[WebSocket, dict[str, Any]], None]] = {
             "authenticate": self._authenticate, "auth": self._authenticate, "listen": self._listen,
         }
 
+    @property
+    def sockets(self) -> tuple[WebSocket, ...]:
+        """The open connections."""
+        return tuple(self._timers)
+
     def opened(self, socket: WebSocket) -> None:
-        """Nothing is said before the client speaks."""
+        """Nothing is said before the client speaks, which it must within `AUTH_SECONDS`."""
+        self._timers[socket] = asyncio.get_running_loop().call_later(AUTH_SECONDS, self._expire, socket)
 
     def received(self, socket: WebSocket, message: bytes) -> None:
         """One message of a client."""
         try:
             body = msgspec.json.decode(message)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             body = None
         action = self._actions.get(str(body.get("action"))) if isinstance(body, dict) else None
         if action is None or not isinstance(body, dict):
@@ -41,23 +60,37 @@ class TradingStream:
             return
         action(socket, body)
 
-    def slow(self, socket: WebSocket) -> None:
-        """Told before a socket that does not read is closed."""
+    def slow(self, socket: WebSocket) -> bytes:
+        """What a socket that does not read is told before it is closed."""
         self.listeners.discard(socket)
+        return _frame("error", {"error": "slow client"})
 
     def closed(self, socket: WebSocket) -> None:
         """Forget the socket."""
         self.listeners.discard(socket)
         self._authorized.discard(socket)
+        timer = self._timers.pop(socket, None)
+        if timer is not None:
+            timer.cancel()
 
     def publish(self, events: Iterable[VenueEvent]) -> None:
         """Send trade updates to all listeners."""
-        if not self.listeners:
+        if not self.listeners and self.tamper is None:
             return
-        for event in events:
-            ready = frame(msgspec.json.encode(trade_update_json(event)), binary=True)
+        updates = [trade_update_json(event) for event in events]
+        (self.tamper or self.send)(updates)
+
+    def send(self, updates: Iterable[Update]) -> None:
+        """Send ready updates to all listeners."""
+        for update in updates:
+            ready = frame(msgspec.json.encode(update), binary=True)
             for socket in tuple(self.listeners):
                 socket.send(ready)
+
+    def _expire(self, socket: WebSocket) -> None:
+        if socket not in self._authorized:
+            self._say(socket, "error", {"error": "auth timeout"})
+            socket.close()
 
     def _authenticate(self, socket: WebSocket, body: dict[str, Any]) -> None:
         data = body.get("data")
@@ -79,4 +112,8 @@ class TradingStream:
         self._say(socket, "listening", {"streams": [TRADE_UPDATES] if listening else []})
 
     def _say(self, socket: WebSocket, stream: str, data: dict[str, Any]) -> None:
-        socket.send(frame(msgspec.json.encode({"stream": stream, "data": data}), binary=True))
+        socket.send(_frame(stream, data))
+
+
+def _frame(stream: str, data: dict[str, Any]) -> bytes:
+    return frame(msgspec.json.encode({"stream": stream, "data": data}), binary=True)

@@ -24,8 +24,8 @@ class Talk(Protocol):
     def received(self, socket: WebSocket, message: bytes) -> None:
         """A complete message, text or binary, fragments joined."""
 
-    def slow(self, socket: WebSocket) -> None:
-        """The client does not read; the socket closes after this."""
+    def slow(self, socket: WebSocket) -> bytes:
+        """The client does not read; the frame to send as the last before the socket closes."""
 
     def closed(self, socket: WebSocket) -> None:
         """The socket is gone."""
@@ -43,7 +43,15 @@ def frame(payload: bytes, *, binary: bool) -> bytes:
 
 
 class WebSocket:
-    """A server's end. ``talk`` is told what arrives; `send` takes ready frames."""
+    """A server's end. ``talk`` is told what arrives; `send` takes ready frames.
+
+    Attributes
+    ----------
+    mute
+        Nothing that the talk says is sent; pings are answered all the same.
+    frozen
+        Neither heard nor answered, and still open: what a vanished peer behind a silent network looks like.
+    """
 
     def __init__(self, transport: asyncio.Transport, talk: Talk | None, data: bytes) -> None:
         self._transport = transport
@@ -52,10 +60,14 @@ class WebSocket:
         self._parts: list[bytes] = []
         self._open = False
         self._cutter: asyncio.TimerHandle | None = None
+        self.mute = False
+        self.frozen = False
         self.feed(data)
 
     def feed(self, data: bytes) -> None:
         """Bytes from the client."""
+        if self.frozen:
+            return
         protocol = self._protocol
         protocol.receive_data(data)
         for event in protocol.events_received():
@@ -79,18 +91,19 @@ class WebSocket:
 
     def _take(self, event: Frame) -> None:
         if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self._parts.append(bytes(event.data))
-            if event.fin and self._talk is not None:
+            if event.data:
+                self._parts.append(bytes(event.data))
+            if event.fin and self._talk is not None and self._open:
                 message, self._parts = b"".join(self._parts), []
                 self._talk.received(self, message)
 
     def send(self, ready: bytes) -> None:
         """Write a frame; a reader with too much unread is told so and dropped."""
-        if not self._open:
+        if not self._open or self.mute or self.frozen:
             return
         self._transport.write(ready)
         if self._transport.get_write_buffer_size() > MAX_BACKLOG and self._talk is not None:
-            self._talk.slow(self)
+            self._transport.write(self._talk.slow(self))
             self.close(CloseCode.POLICY_VIOLATION, "slow client")
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
@@ -100,6 +113,11 @@ class WebSocket:
             self._protocol.send_close(code, reason)
             self._flush()
             self._cutter = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+
+    def cut(self) -> None:
+        """Drop the connection at once, without a closing handshake."""
+        self._open = False
+        self._transport.abort()
 
     def lost(self) -> None:
         """The connection is gone."""

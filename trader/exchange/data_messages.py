@@ -1,0 +1,195 @@
+"""What the market data stream says, made from bars: trades and quotes along a bar's path, bars, days, bands, statuses.
+
+Everything follows from the bar alone, so two runs say the same. The trades of a bar add up to it: their first price
+is its open, their extremes its high and low, their last price its close, their sizes its volume. A message carries
+its moment ``t`` as nanoseconds; `encode` writes it as RFC 3339 or as msgpack's own extension.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from trader.core.clock import SECOND_NS
+from trader.core.panel import BarPanel
+from trader.exchange.path import bar_path
+from trader.exchange.wire import rfc3339
+
+Message = dict[str, Any]
+TIMESTAMP_EXT = -1                  # msgpack's extension type for moments
+TAPE = "C"
+_CORNERS = 4
+
+
+class Outgoing(NamedTuple):
+    """A message on its way, with the channel that it belongs to."""
+
+    channel: str
+    symbol: str
+    message: Message
+
+
+def timestamp_ext(ns: int) -> msgspec.msgpack.Ext:
+    """A moment as msgpack's timestamp extension, 64 bits: 30 of nanoseconds, 34 of seconds."""
+    seconds, rest = divmod(ns, SECOND_NS)
+    return msgspec.msgpack.Ext(TIMESTAMP_EXT, (rest << 34 | seconds).to_bytes(8, "big"))
+
+
+def encode(message: Message, *, binary: bool) -> bytes:
+    """One message in JSON or msgpack."""
+    moment = message.get("t")
+    if binary:
+        body = {**message, "t": timestamp_ext(moment)} if isinstance(moment, int) else message
+        return msgspec.msgpack.encode(body)
+    return msgspec.json.encode({**message, "t": rfc3339(moment)} if isinstance(moment, int) else message)
+
+
+def array_of(parts: list[bytes], *, binary: bool) -> bytes:
+    """Encoded messages as one array."""
+    if not binary:
+        return b"[" + b",".join(parts) + b"]"
+    count = len(parts)
+    head = bytes((0x90 | count,)) if count < 16 else (
+        b"\xdc" + count.to_bytes(2, "big") if count < 65_536 else b"\xdd" + count.to_bytes(4, "big")
+    )
+    return head + b"".join(parts)
+
+
+def number_json(value: float) -> int | float:
+    """Whole numbers without a point."""
+    return int(value) if value.is_integer() else value
+
+
+class SliceMessages:
+    """The messages of bar ``i``; each method gives one channel of one column.
+
+    ``half_spread_bps`` is the fill model's, ``seq`` the number of the first bar message of the slice.
+    """
+
+    def __init__(self, panel: BarPanel, i: int, half_spread_bps: float) -> None:
+        self._panel = panel
+        self._i = i
+        self._half = half_spread_bps / 1e4
+        self.start_ns = int(panel.ts_ns[i])
+        self.end_ns = int(panel.available_ns[i])
+        self._open, self._high = panel.open[i].tolist(), panel.high[i].tolist()
+        self._low, self._close = panel.low[i].tolist(), panel.close[i].tolist()
+        self._volume = panel.volume[i].tolist()
+        self._vwap = None if panel.vwap is None else panel.vwap[i].tolist()
+        self._count = None if panel.trade_count is None else panel.trade_count[i].tolist()
+        self.columns = [column for column, close in enumerate(self._close) if close == close]
+
+    def bar(self, column: int, seq: int, kind: str = "b") -> Message:
+        """The completed bar; ``t`` is its start."""
+        vwap = math.nan if self._vwap is None else self._vwap[column]
+        count = math.nan if self._count is None else self._count[column]
+        return {
+            "T": kind, "S": self._panel.symbols[column], "o": self._open[column], "h": self._high[column],
+            "l": self._low[column], "c": self._close[column], "v": number_json(self._volume[column]),
+            "n": None if count != count else int(count), "vw": None if vwap != vwap else vwap,
+            "t": self.start_ns, "i": self._i, "seq": seq,
+        }
+
+    def daily_bar(self, column: int, first: int) -> Message:
+        """The session so far, from bar ``first`` of the panel on."""
+        rows = np.s_[first : self._i + 1, column]
+        panel = self._panel
+        opens = panel.open[rows]
+        known = np.flatnonzero(~np.isnan(opens))
+        volume = panel.volume[rows]
+        prices = panel.vwap[rows] if panel.vwap is not None else panel.close[rows]
+        total = float(np.nansum(volume))
+        return {
+            "T": "d", "S": panel.symbols[column], "o": float(opens[known[0]]), "h": float(np.nanmax(panel.high[rows])),
+            "l": float(np.nanmin(panel.low[rows])), "c": self._close[column], "v": number_json(total),
+            "n": None if panel.trade_count is None else int(np.nansum(panel.trade_count[rows])),
+            "vw": float(np.nansum(prices * volume) / total) if total else None, "t": int(panel.ts_ns[first]),
+        }
+
+    def ticks(self, column: int, *, trades: bool, quotes: bool) -> list[Outgoing]:
+        """Quotes and trades at the four corners of the path, each quote just before its trade."""
+        symbol = self._panel.symbols[column]
+        path = bar_path(self._open[column], self._high[column], self._low[column], self._close[column])
+        share, left = divmod(int(self._volume[column]), _CORNERS)
+        last_ns = self.end_ns - 1
+        found: list[Outgoing] = []
+        for corner, price in enumerate(path):
+            moment = self.start_ns + (last_ns - self.start_ns) * corner // (_CORNERS - 1)
+            number = (self._i * len(self._panel.symbols) + column) * _CORNERS + corner + 1
+            if quotes:
+                bid, ask = quote_around(price, self._half)
+                found.append(Outgoing("quotes", symbol, {
+                    "T": "q", "S": symbol, "ax": "V", "ap": ask, "as": number * 7 % 9 + 1, "bx": "V", "bp": bid,
+                    "bs": number * 5 % 9 + 1, "c": ["R"], "t": moment, "z": TAPE,
+                }))
+            size = share + left if corner == _CORNERS - 1 else share
+            if trades and size:
+                found.append(Outgoing("trades", symbol, {
+                    "T": "t", "S": symbol, "i": number, "x": "V", "p": price, "s": size, "c": ["@"], "t": moment,
+                    "z": TAPE,
+                }))
+        return found
+
+    def luld(self, column: int) -> Message:
+        """The price band that holds after this bar."""
+        down, up = luld_band(self._close[column])
+        return {
+            "T": "l", "S": self._panel.symbols[column], "u": up, "d": down, "i": "B", "t": self.end_ns, "z": TAPE,
+        }
+
+
+def quote_around(price: float, half: float) -> tuple[float, float]:
+    """Bid and ask at ``half`` (a share of the price) on either side, outward on the tick."""
+    ticks = 100 if price >= 1 else 10_000
+    bid = math.floor(price * (1 - half) * ticks + 1e-6) / ticks
+    return max(bid, 1 / ticks), math.ceil(price * (1 + half) * ticks - 1e-6) / ticks
+
+
+def luld_band(reference: float) -> tuple[float, float]:
+    """Limit down and limit up of a tier 1 stock: 5 %; 20 % from $0.75 to $3; below that 75 % or $0.15, if less."""
+    if reference > 3.0:
+        width = 0.05 * reference
+    elif reference >= 0.75:
+        width = 0.20 * reference
+    else:
+        width = min(0.15, 0.75 * reference)
+    return round(reference - width, 4), round(reference + width, 4)
+
+
+# Why a symbol stands still or trades, in the words of the tapes.
+STATUS_MEANINGS = {"H": "Trading Halt", "T": "Trading Resumption", "P": "Volatility Trading Pause"}
+REASON_MEANINGS = {
+    "": "", "LUDP": "Volatility Trading Pause", "T1": "Halt - News Pending", "T2": "Halt - News Dissemination",
+    "T12": "Halt - Additional Information Requested by NASDAQ", "H10": "Halt - SEC Trading Suspension",
+    "C3": "Resumption - News and Resumption Times", "MWC1": "Market Wide Circuit Breaker Halt - Level 1",
+}
+
+
+def status_message(symbol: str, status: str, reason: str, ts_ns: int) -> Outgoing:
+    """A trading status: ``H`` halted, ``P`` paused, ``T`` trading."""
+    return Outgoing("statuses", symbol, {
+        "T": "s", "S": symbol, "sc": status, "sm": STATUS_MEANINGS[status], "rc": reason,
+        "rm": REASON_MEANINGS.get(reason, reason), "t": ts_ns, "z": TAPE,
+    })
+
+
+def correction_messages(symbol: str, number: int, old: float, new: float, size: int, ts_ns: int) -> list[Outgoing]:
+    """A trade that was reported at a wrong price: its correction."""
+    return [Outgoing("corrections", symbol, {
+        "T": "c", "S": symbol, "x": "V", "oi": number, "op": old, "os": size, "oc": ["@"], "ci": number, "cp": new,
+        "cs": size, "cc": ["@"], "t": ts_ns, "z": TAPE,
+    })]
+
+
+def cancel_message(symbol: str, number: int, price: float, size: int, ts_ns: int) -> Outgoing:
+    """A trade that is taken back."""
+    return Outgoing("cancelErrors", symbol, {
+        "T": "x", "S": symbol, "i": number, "x": "V", "p": price, "s": size, "a": "C", "t": ts_ns, "z": TAPE,
+    })
+
+
+Tamper = Callable[[list[Outgoing]], None]

@@ -1,0 +1,190 @@
+"""Faults between the venue and the streams: messages doubled, lost, late, out of order, bent; connections broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from trader.exchange.data_messages import Outgoing
+from trader.exchange.data_stream import ERRORS, DataStream
+from trader.exchange.fault_fields import remove_field, set_field
+from trader.exchange.fault_rules import (
+    DelayUpdate,
+    Duplicate,
+    Fault,
+    HalfOpen,
+    KillStream,
+    MissingInUpdate,
+    Mute,
+    Omit,
+    Reorder,
+    SocketFault,
+    StreamError,
+    UnknownInUpdate,
+    UpdateFault,
+)
+from trader.exchange.faults import FaultPlan, matches_update
+from trader.exchange.trading_stream import TradingStream, Update
+from trader.exchange.websocket import WebSocket
+
+TRADING, DATA = "trading", "data"
+STEP = "step"                       # what a socket fault names to act after a bar, whatever is said
+T = TypeVar("T")
+
+
+class Lane(Generic[T]):
+    """One stream's messages on their way out.
+
+    ``deliver`` sends messages; ``read`` gives a message's event, symbol and fields, ``write`` a message with other
+    fields.
+    """
+
+    def __init__(
+        self, name: str, deliver: Callable[[list[T]], None],
+        read: Callable[[T], tuple[str, str | None, dict[str, Any]]], write: Callable[[T, dict[str, Any]], T],
+    ) -> None:
+        self.name = name
+        self.deliver = deliver
+        self.read = read
+        self.write = write
+        self.behind: list[T] = []                   # wait for the next message
+        self.late: list[tuple[int, T]] = []         # wait for a bar
+
+
+class StreamFaults:
+    """Every message of both streams passes here while a stream fault is armed."""
+
+    def __init__(self, plan: FaultPlan, trading: TradingStream, data: DataStream, bar: Callable[[], int]) -> None:
+        self._plan = plan
+        self._trading_stream = trading
+        self._data_stream = data
+        self._bar = bar
+        self._trading: Lane[Update] = Lane(TRADING, trading.send, _read_update, _write_update)
+        self._data: Lane[Outgoing] = Lane(DATA, data.deliver, _read_outgoing, _write_outgoing)
+        self._muted: list[tuple[int, WebSocket]] = []
+        self._sockets: dict[type[Fault], Callable[[Any, WebSocket], None]] = {
+            KillStream: lambda fault, socket: socket.cut(), HalfOpen: _freeze, Mute: self._mute,
+            StreamError: self._say_error,
+        }
+
+    def watch(self) -> None:
+        """Step between the streams and their listeners when there is something to do, and out of the way when not."""
+        needed = self._plan.watches(UpdateFault) or any((
+            self._trading.behind, self._trading.late, self._data.behind, self._data.late,
+        ))
+        self._trading_stream.tamper = (lambda batch: self._pass(self._trading, batch)) if needed else None
+        self._data_stream.tamper = (lambda batch: self._pass(self._data, batch)) if needed else None
+
+    def after_bar(self) -> None:
+        """A bar was played: what waited for it leaves, mutes end, faults of the step happen."""
+        self._release(self._trading)
+        self._release(self._data)
+        bar = self._bar()
+        for due, socket in self._muted:
+            if due <= bar:
+                socket.mute = False
+        self._muted = [(due, socket) for due, socket in self._muted if due > bar]
+        if self._plan.watches(SocketFault):
+            for name in (TRADING, DATA):
+                what = {"stream": name, "event": STEP}
+                self._act(name, self._plan.strike(SocketFault, matches_update(name, STEP, None), what))
+        self.watch()
+
+    def act(self, fault: SocketFault) -> None:
+        """A fault of the connections, now."""
+        for name in (TRADING, DATA):
+            if fault.stream in (name, "both"):
+                self._act(name, [fault])
+
+    # --- messages -------------------------------------------------------------------------------------------
+
+    def _pass(self, lane: Lane[T], batch: list[T]) -> None:
+        ready: list[T] = []
+        for message in batch:
+            event, symbol, _ = lane.read(message)
+            matches = matches_update(lane.name, event, symbol)
+            what = {"stream": lane.name, "event": event, "symbol": symbol, "seq": _number(lane.read(message)[2])}
+            faults = self._plan.strike(UpdateFault, matches, what)
+            sockets = [fault for fault in faults if isinstance(fault, SocketFault)]
+            if sockets:
+                lane.deliver(ready)
+                ready = []
+                self._act(lane.name, sockets)
+            behind, lane.behind = lane.behind, []
+            ready.extend(self._tampered(lane, message, faults))
+            ready.extend(behind)
+        lane.deliver(ready)
+
+    def _tampered(self, lane: Lane[T], message: T, faults: list[Fault]) -> list[T]:
+        """What leaves now in place of a message."""
+        copies, held = 1, False
+        for fault in faults:
+            if isinstance(fault, UnknownInUpdate):
+                message = lane.write(message, set_field(lane.read(message)[2], fault.field, fault.value))
+            elif isinstance(fault, MissingInUpdate):
+                message = lane.write(message, remove_field(lane.read(message)[2], fault.field))
+            elif isinstance(fault, Duplicate):
+                copies += fault.times
+            elif isinstance(fault, Omit):
+                copies = 0
+            elif isinstance(fault, Reorder) and not held:
+                lane.behind.append(message)
+                held = True
+            elif isinstance(fault, DelayUpdate) and not held:
+                lane.late.append((self._bar() + fault.bars, message))
+                held = True
+        return [] if held else [message] * copies
+
+    def _release(self, lane: Lane[T]) -> None:
+        bar = self._bar()
+        due = lane.behind + [message for when, message in lane.late if when <= bar]
+        lane.behind = []
+        lane.late = [(when, message) for when, message in lane.late if when > bar]
+        if due:
+            lane.deliver(due)
+
+    # --- connections ----------------------------------------------------------------------------------------
+
+    def _act(self, name: str, faults: list[Any]) -> None:
+        sockets = self._trading_stream.sockets if name == TRADING else self._data_stream.sockets
+        for fault in faults:
+            for socket in sockets:
+                self._sockets[type(fault)](fault, socket)
+
+    def _mute(self, fault: Mute, socket: WebSocket) -> None:
+        socket.mute = True
+        if fault.bars:
+            self._muted.append((self._bar() + fault.bars, socket))
+
+    def _say_error(self, fault: StreamError, socket: WebSocket) -> None:
+        if socket not in self._data_stream.sockets:
+            return
+        self._data_stream.error(socket, fault.code if fault.code in ERRORS else 500)
+        if fault.close:
+            socket.close()
+
+
+def _freeze(fault: HalfOpen, socket: WebSocket) -> None:
+    socket.frozen = True
+
+
+def _read_update(update: Update) -> tuple[str, str | None, dict[str, Any]]:
+    data = update["data"]
+    return data["event"], data["order"]["symbol"], data
+
+
+def _write_update(update: Update, fields: dict[str, Any]) -> Update:
+    return {**update, "data": fields}
+
+
+def _read_outgoing(outgoing: Outgoing) -> tuple[str, str | None, dict[str, Any]]:
+    return outgoing.message.get("T", ""), outgoing.symbol, outgoing.message
+
+
+def _write_outgoing(outgoing: Outgoing, fields: dict[str, Any]) -> Outgoing:
+    return outgoing._replace(message=fields)
+
+
+def _number(fields: dict[str, Any]) -> int | None:
+    """The running number of a message, for the log."""
+    return fields.get("seq", fields.get("i"))

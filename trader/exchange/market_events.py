@@ -1,0 +1,228 @@
+"""What happens to a market besides its bars: halts, gaps, splits, corrections; by the control API or a fault script.
+
+Gaps and splits change the bars that are still to come, corrections the last one, in the panel's own arrays: give the
+venue bars of its own. With a journal they are kept, and a venue that comes back finds the same market.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from trader.exchange.data_messages import (
+    Outgoing,
+    SliceMessages,
+    cancel_message,
+    correction_messages,
+    luld_band,
+    status_message,
+)
+from trader.exchange.errors import refusal
+from trader.exchange.venue import Venue
+from trader.utils.errors import UserError
+
+PAUSE = "LUDP"                      # the reason of a volatility pause
+PRICES = ("open", "high", "low", "close")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="event"):
+    """What all events share."""
+
+    symbol: str
+
+
+class Halt(Event, frozen=True, tag="halt"):
+    """Trading stops; ``reason`` is the tape's code, LUDP a volatility pause."""
+
+    reason: str = PAUSE
+
+
+class Resume(Event, frozen=True, tag="resume"):
+    """Trading goes on."""
+
+
+class Gap(Event, frozen=True, kw_only=True, tag="gap"):
+    """All prices from the next bar on are ``percent`` higher (negative: lower)."""
+
+    percent: Annotated[float, Meta(gt=-99.0, le=1000.0)]
+
+
+class Split(Event, frozen=True, kw_only=True, tag="split"):
+    """``ratio`` new shares for one, between two sessions; what becomes of orders says `trader.exchange.splits`."""
+
+    ratio: Annotated[float, Meta(ge=0.001, le=1000.0)]
+
+
+class Correct(Event, frozen=True, kw_only=True, tag="correct"):
+    """A trade of the last bar was reported wrongly: its close becomes ``close``, its extremes follow."""
+
+    close: Annotated[float, Meta(gt=0.0)]
+
+
+class CancelTrade(Event, frozen=True, tag="cancel_trade"):
+    """The last trade of the last bar is taken back; the bar stays."""
+
+
+AnyEvent = Halt | Resume | Gap | Split | Correct | CancelTrade
+EVENTS: dict[str, type[Event]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyEvent)}
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An event in the journal: it acts on the bars from ``index`` on."""
+
+    index: int
+    event: AnyEvent
+
+
+class MarketEvents:
+    """The events of one venue.
+
+    ``publish`` sends market data messages, ``journal`` is a file that keeps what changes bars.
+    """
+
+    def __init__(
+        self, venue: Venue, publish: Callable[[list[Outgoing]], None], journal: Path | None = None
+    ) -> None:
+        self._venue = venue
+        self._publish = publish
+        self._journal = journal
+        self._acts: dict[type[Event], Callable[[Any], None]] = {
+            Halt: self._halt, Resume: self._resume, Gap: self._gap, Split: self._split, Correct: self._correct,
+            CancelTrade: self._cancel_trade,
+        }
+
+    def take(self, name: str, arguments: dict[str, Any]) -> Event:
+        """Let an event happen; VenueError 400 for what is none, 422 for an unknown symbol or no bar yet."""
+        try:
+            event: Event = msgspec.convert({"event": name, **arguments}, AnyEvent)
+        except msgspec.ValidationError as error:
+            raise refusal("malformed", detail=f"{error}; the events are {', '.join(EVENTS)}") from None
+        if self._venue.column(event.symbol) is None:
+            raise refusal("unknown_symbol", symbol=event.symbol)
+        self._acts[type(event)](event)
+        return event
+
+    def restore(self) -> None:
+        """Change a fresh panel as the journal says; before the venue is set back into its state."""
+        for entry in self._entries():
+            if isinstance(entry.event, Correct):
+                self._revise(entry.event, entry.index)
+            else:
+                self._change_bars(entry.event, entry.index)
+
+    def catch_up(self) -> None:
+        """Split positions whose bars were split just before the venue stopped; after it is set back."""
+        known = {(split.symbol, split.index) for split in self._venue.splits}
+        for index, event in ((entry.index, entry.event) for entry in self._entries()):
+            if isinstance(event, Split) and (event.symbol, index) not in known:
+                self._venue.apply_split(event.symbol, Decimal(repr(event.ratio)))
+
+    def _entries(self) -> list[Entry]:
+        if self._journal is None or not self._journal.exists():
+            return []
+        try:
+            return [msgspec.json.decode(line, type=Entry) for line in self._journal.read_bytes().splitlines() if line]
+        except (OSError, msgspec.MsgspecError) as error:
+            raise UserError(
+                f"cannot read the market's events in {self._journal}: {error}; "
+                "move it away together with the venue's file"
+            ) from error
+
+    # --- acts -----------------------------------------------------------------------------------------------
+
+    def _halt(self, event: Halt) -> None:
+        venue = self._venue
+        venue.halt(event.symbol)
+        code = "P" if event.reason == PAUSE else "H"
+        said = [status_message(event.symbol, code, event.reason, venue.now_ns)]
+        if event.reason == PAUSE:
+            column = venue.column(event.symbol)
+            assert column is not None
+            down, up = luld_band(float(venue.last_price(column)))
+            said.append(Outgoing("lulds", event.symbol, {
+                "T": "l", "S": event.symbol, "u": up, "d": down, "i": "D", "t": venue.now_ns, "z": "C",
+            }))
+        self._publish(said)
+
+    def _resume(self, event: Resume) -> None:
+        self._venue.resume(event.symbol)
+        self._publish([status_message(event.symbol, "T", "", self._venue.now_ns)])
+
+    def _gap(self, event: Gap) -> None:
+        self._own()
+        self._write(event, self._venue.index)
+        self._change_bars(event, self._venue.index)
+
+    def _split(self, event: Split) -> None:
+        self._own()
+        venue = self._venue
+        if event.ratio == 1.0 or venue.hours.inside_day(venue.index):
+            raise refusal("unprocessable", detail=f"{event.symbol} can split between two sessions, and not one for one")
+        self._write(event, venue.index)
+        self._change_bars(event, venue.index)
+        venue.apply_split(event.symbol, Decimal(repr(event.ratio)))
+
+    def _correct(self, event: Correct) -> None:
+        self._own()
+        venue, column, i = self._venue, self._column(event), self._last_bar(event)
+        venue.last_price(column)                    # keeps what it was until the next bar
+        old, size = float(venue.panel.close[i, column]), int(venue.panel.volume[i, column])
+        self._write(event, i)
+        self._revise(event, i)
+        made = SliceMessages(venue.panel, i, venue.fill_model.half_spread_bps)
+        said = correction_messages(event.symbol, i + 1, old, event.close, size, venue.now_ns)
+        bar = made.bar(column, 0, "u")
+        del bar["seq"]
+        self._publish([*said, Outgoing("updatedBars", event.symbol, bar)])
+
+    def _cancel_trade(self, event: CancelTrade) -> None:
+        venue, column, i = self._venue, self._column(event), self._last_bar(event)
+        trade = SliceMessages(venue.panel, i, 0.0).ticks(column, trades=True, quotes=False)[-1].message
+        self._publish([cancel_message(event.symbol, trade["i"], trade["p"], trade["s"], venue.now_ns)])
+
+    # --- inside ---------------------------------------------------------------------------------------------
+
+    def _column(self, event: Event) -> int:
+        column = self._venue.column(event.symbol)
+        assert column is not None
+        return column
+
+    def _last_bar(self, event: Event) -> int:
+        """The symbol's last played bar that traded."""
+        panel, column = self._venue.panel, self._column(event)
+        for i in range(self._venue.index - 1, -1, -1):
+            if panel.volume[i, column] >= 1:
+                return i
+        raise refusal("unprocessable", detail=f"{event.symbol} has not traded yet")
+
+    def _own(self) -> None:
+        if not self._venue.panel.close.flags.writeable:
+            raise refusal("unprocessable", detail="this venue's bars cannot be changed")
+
+    def _change_bars(self, event: Event, index: int) -> None:
+        panel, column = self._venue.panel, self._column(event)
+        shares = event.ratio if isinstance(event, Split) else 1.0
+        factor = 1 + event.percent / 100 if isinstance(event, Gap) else 1 / shares
+        for name in PRICES:
+            prices = getattr(panel, name)[index:, column]
+            prices[:] = np.maximum(np.round(prices * factor, 2), 0.01)
+        if panel.vwap is not None:
+            panel.vwap[index:, column] *= factor
+        panel.volume[index:, column] = np.round(panel.volume[index:, column] * shares)
+
+    def _revise(self, event: Correct, i: int) -> None:
+        panel, column = self._venue.panel, self._column(event)
+        panel.close[i, column] = event.close
+        panel.high[i, column] = max(panel.high[i, column], event.close)
+        panel.low[i, column] = min(panel.low[i, column], event.close)
+
+    def _write(self, event: AnyEvent, index: int) -> None:
+        if self._journal is not None:
+            with self._journal.open("ab") as file:
+                file.write(msgspec.json.encode(Entry(index, event)) + b"\n")

@@ -1,0 +1,45 @@
+"""The limit of requests a minute for each key, as Alpaca counts and tells it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from trader.exchange.errors import VenueError
+from trader.exchange.http import Response
+
+WINDOW = 60
+MAX_KEYS = 10_000                   # counted at once; a flood of invented keys starts the count anew
+Headers = tuple[tuple[str, str], ...]
+
+
+def rate_headers(limit: int, remaining: int, reset: int) -> Headers:
+    """Alpaca's three headers; ``reset`` is in Unix seconds."""
+    return (
+        ("X-RateLimit-Limit", str(limit)), ("X-RateLimit-Remaining", str(remaining)), ("X-RateLimit-Reset", str(reset)),
+    )
+
+
+class RateLimiter:
+    """``limit`` requests for each key in every minute of the clock."""
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.time) -> None:
+        self.limit = limit
+        self._clock = clock
+        self._minute = 0
+        self._used: dict[str, int] = {}
+
+    def count(self, key: str) -> tuple[Headers, VenueError | None]:
+        """Count one request; the headers of its answer, and the refusal when it is one too many."""
+        minute = int(self._clock()) // WINDOW
+        if minute != self._minute or len(self._used) > MAX_KEYS:
+            self._minute = minute
+            self._used.clear()
+        used = self._used[key] = self._used.get(key, 0) + 1
+        headers = rate_headers(self.limit, max(0, self.limit - used), (minute + 1) * WINDOW)
+        return headers, VenueError(429, 42910000, "rate limit exceeded") if used > self.limit else None
+
+
+def with_headers(response: Response, headers: Headers) -> Response:
+    """An answer with more headers."""
+    return response._replace(headers=(*response.headers, *headers))
