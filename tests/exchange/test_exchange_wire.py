@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 from exchange_markets import FREE, MONDAY_OPEN, QUARTER, panel_of, walk_panel
+from exchange_raw import KEYS, Raw, json_of, stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from websockets.asyncio.client import ClientConnection, connect
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.exchange import websocket
@@ -26,7 +26,6 @@ from trader.exchange.wire import plain, read_order, rfc3339, text
 from trader.utils.errors import UserError
 
 CALM = (100.0, 100.5, 99.5, 100.0)
-KEYS = "APCA-API-KEY-ID: key\r\nAPCA-API-SECRET-KEY: secret\r\n"
 
 
 @pytest.fixture
@@ -36,32 +35,6 @@ async def server() -> AsyncIterator[ExchangeServer]:
     await running.start()
     yield running
     await running.stop()
-
-
-class Raw:
-    """An HTTP client that says exactly what it is told."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def to(cls, port: int) -> Raw:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
-    def say(self, method: str, path: str, body: object = None, keys: str = KEYS) -> None:
-        data = b"" if body is None else json.dumps(body).encode()
-        self.writer.write(f"{method} {path} HTTP/1.1\r\n{keys}Content-Length: {len(data)}\r\n\r\n".encode() + data)
-
-    async def hear(self) -> tuple[int, Any]:
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode()
-        status = int(head.split(" ")[1])
-        length = next((int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("Content-Length")), 0)
-        data = await self.reader.readexactly(length)
-        return status, json.loads(data) if data else None
-
-    async def ask(self, method: str, path: str, body: object = None, keys: str = KEYS) -> tuple[int, Any]:
-        self.say(method, path, body, keys)
-        return await self.hear()
 
 
 async def test_requests_in_one_packet_and_in_single_bytes(server: ExchangeServer) -> None:
@@ -182,14 +155,6 @@ async def test_control_refuses_what_it_does_not_know(server: ExchangeServer) -> 
 
 
 # --- streams --------------------------------------------------------------------------------------------------
-
-def stream(server: ExchangeServer, path: str, **headers: str) -> connect:
-    return connect(f"ws://127.0.0.1:{server.port}{path}", additional_headers=headers, proxy=None, compression=None)
-
-
-async def json_of(socket: ClientConnection) -> Any:
-    return json.loads(await asyncio.wait_for(socket.recv(), 10))
-
 
 async def test_data_stream_in_json(server: ExchangeServer) -> None:
     async with stream(server, "/v2/sip") as socket:

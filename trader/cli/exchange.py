@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import nullcontext
+from contextlib import ExitStack
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from trader.cli.arguments import add_home, home_of
 from trader.utils.errors import UserError
@@ -17,6 +17,29 @@ if TYPE_CHECKING:
     from trader.core.panel import BarPanel
     from trader.exchange.server import ExchangeServer
 
+EXAMPLES = """\
+examples:
+  alphatrade exchange serve
+      the home's bars at 900 times real time, on free ports; the ready line says which
+  alphatrade exchange serve --port 8095 --control-port 8096 --speed lockstep --persist venue.db
+      time moves only by POST http://127.0.0.1:8096/v1/step {"count": 1}; a restart goes on where it was
+  alphatrade exchange serve --data AAPL.csv --start 2024-01-09 --faults faults.yaml --fault-log hits.jsonl
+      one's own bars, with faults; the same seed and traffic write the same log
+
+a client: TradingClient("any", "pair", url_override="http://127.0.0.1:8095")
+
+a fault script:
+  seed: 7
+  faults:
+    - {kind: drop_response, method: POST, path: /v2/orders, symbol: AAPL}
+    - {kind: rate_limit, count: 5, skip: 20}
+    - {kind: omit, event: fill, probability: 0.1, count: 0}
+    - {kind: market_event, event: halt, arguments: {symbol: AAPL}, from_bar: 100}
+
+the ready line is one JSON object: url, port, control_port, speed, symbols, timeframe, source, bars, index, faults.
+SIGINT or SIGTERM ends the exchange with status 0; a port in use is one line on stderr and status 2.
+"""
+
 
 def add_parser(subparsers: Any) -> None:
     """Register the command group."""
@@ -24,6 +47,8 @@ def add_parser(subparsers: Any) -> None:
     commands = group.add_subparsers(dest="exchange_command", required=True, metavar="COMMAND")
     serve = commands.add_parser(
         "serve", help="serve stored bars as a market: REST and streams on one port, control on another",
+        description="An exchange that Alpaca's own clients can use: REST and streams on one port, control on another.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_home(serve)
     serve.add_argument(
@@ -45,6 +70,20 @@ def add_parser(subparsers: Any) -> None:
     serve.add_argument("--persist", type=Path, metavar="FILE", help="keep the venue in this file; go on from it")
     serve.add_argument("--cash", default="100000", help="deposit in dollars (default: 100000)")
     serve.add_argument("--seed", type=int, default=0, help="of the ids (default: 0)")
+    serve.add_argument("--faults", type=Path, metavar="FILE", help="YAML or JSON script of what goes wrong")
+    serve.add_argument("--fault-log", type=Path, metavar="FILE", help="write every hit of a fault there as JSON lines")
+    serve.add_argument(
+        "--key", action="append", metavar="ID:SECRET",
+        help="accept only this pair; may be repeated (default: any pair)",
+    )
+    serve.add_argument(
+        "--rate-limit", type=int, default=0, metavar="N",
+        help="requests a minute for each key, Alpaca has 200 (default: 0, none)",
+    )
+    serve.add_argument(
+        "--data-plan", choices=("unlimited", "basic", "plus"), default="unlimited",
+        help="limits of the data stream; basic: iex alone, 30 symbols, one connection; plus: one connection a feed",
+    )
     serve.set_defaults(run=run_serve)
 
 
@@ -55,9 +94,20 @@ def run_serve(args: argparse.Namespace) -> int:
     from trader.exchange.persist import VenueStore
 
     panel = load_bars(args)
-    with VenueStore(args.persist) if args.persist else nullcontext() as store:
-        asyncio.run(serve_until_signal(build_server(args, panel, store)))
+    with ExitStack() as stack:
+        store = stack.enter_context(VenueStore(args.persist)) if args.persist else None
+        hits = stack.enter_context(open_log(args.fault_log)) if args.fault_log else None
+        asyncio.run(serve_until_signal(build_server(args, panel, store, hits)))
     return 0
+
+
+def open_log(path: Path) -> IO[str]:
+    """A file to write hits into, from its beginning; UserError when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the fault log {path}: {error.strerror or error}") from error
 
 
 def load_bars(args: argparse.Namespace) -> BarPanel:
@@ -87,11 +137,15 @@ def first_day_of_history(start: str | None, days: int) -> str | None:
         raise UserError(f"--start {start!r} is no date; write it like 2024-01-08") from None
 
 
-def build_server(args: argparse.Namespace, panel: BarPanel, store: Any) -> ExchangeServer:
-    """A server over a fresh venue; UserError for a start outside the bars, a bad speed or deposit."""
+def build_server(
+    args: argparse.Namespace, panel: BarPanel, store: Any, fault_log: IO[str] | None = None
+) -> ExchangeServer:
+    """A server over a fresh venue; UserError for a start outside the bars, a bad speed, deposit, key or script."""
     import numpy as np
 
     from trader.backtest.realistic_fills import RealisticFillSimulator
+    from trader.exchange.data_stream import DATA_PLANS
+    from trader.exchange.fault_rules import load_fault_script
     from trader.exchange.server import ExchangeServer
     from trader.exchange.venue import Venue
 
@@ -104,16 +158,37 @@ def build_server(args: argparse.Namespace, panel: BarPanel, store: Any) -> Excha
         cash = Decimal("NaN")
     if not cash.is_finite() or cash <= 0:
         raise UserError(f"--cash {args.cash!r} is no amount; write dollars above zero, like 100000")
+    if args.rate_limit < 0:
+        raise UserError(f"--rate-limit {args.rate_limit} is below 0; 0 is no limit")
+    for name in ("port", "control_port"):
+        if not 0 <= getattr(args, name) <= 65_535:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)} is no port; 0 takes a free one")
+    script = load_fault_script(args.faults) if args.faults else None
     venue = Venue(
         panel, start_index=start_index, cash=cash, fill_model=RealisticFillSimulator(), seed=args.seed
     )
     try:
         return ExchangeServer(
             venue, host=args.host, port=args.port, control_port=args.control_port, speed=args.speed,
-            persist=store,
+            persist=store, api_keys=api_keys(args.key), faults=script, fault_log=fault_log,
+            rate_limit=args.rate_limit or None, data_plan=DATA_PLANS[args.data_plan],
+            market_journal=args.persist.with_name(args.persist.name + ".market") if args.persist else None,
         )
     except ValueError as error:
         raise UserError(f"--{error}") from None
+
+
+def api_keys(pairs: list[str] | None) -> dict[str, str] | None:
+    """Key ids and their secrets; None when any pair will do."""
+    if not pairs:
+        return None
+    keys = {}
+    for pair in pairs:
+        key, colon, secret = pair.partition(":")
+        if not (key and colon and secret):
+            raise UserError("--key wants ID:SECRET, like --key me:right")      # what was given may be a secret
+        keys[key] = secret
+    return keys
 
 
 async def serve_until_signal(server: ExchangeServer) -> None:
@@ -131,6 +206,7 @@ async def serve_until_signal(server: ExchangeServer) -> None:
         "url": f"http://{server.host}:{server.port}", "port": server.port, "control_port": server.control_port,
         "speed": server.speed, "symbols": list(panel.symbols), "timeframe": panel.timeframe,
         "source": panel.source, "bars": len(panel), "index": server.venue.index,
+        "faults": len(server.faults.armed),
     }), flush=True)
     await asked.wait()
     await server.stop()

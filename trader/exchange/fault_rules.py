@@ -219,6 +219,11 @@ class MarketFault(StepFault, frozen=True, kw_only=True, tag="market_event"):
     event: str
     arguments: dict[str, Any] = {}
 
+    def __post_init__(self) -> None:
+        from trader.exchange.market_events import read_event
+
+        read_event(self.event, self.arguments)
+
 
 AnyFault = Union[  # noqa: UP007 - msgspec reads the union
     DropRequest, DropResponse, DelayResponse, Hang, RateLimit, ServerError, UnknownValue, MissingField, ClockSkew,

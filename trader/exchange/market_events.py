@@ -73,6 +73,16 @@ AnyEvent = Halt | Resume | Gap | Split | Correct | CancelTrade
 EVENTS: dict[str, type[Event]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyEvent)}
 
 
+def read_event(name: str, arguments: dict[str, Any]) -> AnyEvent:
+    """An event by its name; ValueError names what is wrong."""
+    if name not in EVENTS:
+        raise ValueError(f"there is no event {name!r}; the events are {', '.join(EVENTS)}")
+    try:
+        return msgspec.convert({"event": name, **arguments}, AnyEvent)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
 class Entry(msgspec.Struct, frozen=True):
     """An event in the journal: it acts on the bars from ``index`` on."""
 
@@ -100,9 +110,9 @@ class MarketEvents:
     def take(self, name: str, arguments: dict[str, Any]) -> Event:
         """Let an event happen; VenueError 400 for what is none, 422 for an unknown symbol or no bar yet."""
         try:
-            event: Event = msgspec.convert({"event": name, **arguments}, AnyEvent)
-        except msgspec.ValidationError as error:
-            raise refusal("malformed", detail=f"{error}; the events are {', '.join(EVENTS)}") from None
+            event: Event = read_event(name, arguments)
+        except ValueError as error:
+            raise refusal("malformed", detail=str(error)) from None
         if self._venue.column(event.symbol) is None:
             raise refusal("unknown_symbol", symbol=event.symbol)
         self._acts[type(event)](event)
