@@ -237,3 +237,12 @@ def test_thresholds_in_the_bundled_risk_file(repository: Any) -> None:
     text = (repository / "config" / "risk_params.yaml").read_text(encoding="utf-8")
     assert "intraday_loss_circuit_breaker: 0.01" in text
     assert "intraday_loss_warning: 0.005" in text
+
+
+def test_every_snippet_is_played() -> None:
+    from guide_play import SNIPPETS
+
+    tests = "".join(path.read_text(encoding="utf-8") for path in SNIPPETS.parent.glob("test_*.py"))
+    files = sorted(SNIPPETS.glob("*.py"))
+    assert len(files) == 30
+    assert [path.name for path in files if f'"{path.stem[3:]}"' not in tests] == []
