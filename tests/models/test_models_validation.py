@@ -117,3 +117,51 @@ def test_sharpe_statistics_of_a_series():
         found = deflated_sharpe_ratio(sharpe, n, trials, case["inputs"]["var_sharpe_per_obs"], skew, kurtosis)
         assert found == pytest.approx(value, abs=1e-6)
     assert np.ceil(minimum_track_record(sharpe, 0.0, skew, kurtosis)) == pytest.approx(expected["min_trl_95"], abs=1)
+
+
+def brute_clear(t0, t1, test, last, embargo):
+    """Rows that may be trained on, by the definition; ``test`` blocks of row numbers with their last starts."""
+    inside = np.concatenate(test)
+    return [
+        i for i in range(len(t0)) if i not in inside
+        and all(t1[i] <= t0[rows].min() or t0[i] >= max(t1[rows].max(), end + 1) for rows, end in zip(test, last, strict=True))
+        and not any(end < t0[i] <= end + embargo for end in last)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    labels=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 15)), min_size=8, max_size=40),
+    n_splits=st.integers(2, 4), embargo=st.integers(0, 6),
+)
+def test_splits_equal_their_definition_whatever_the_order_of_the_samples(labels, n_splits, embargo):
+    t0 = np.array([a for a, _ in labels])
+    t1 = t0 + [b for _, b in labels]
+    times = np.unique(t0)
+    if len(times) < n_splits + 1:
+        return
+    blocks = [np.flatnonzero(np.isin(t0, part)) for part in np.array_split(times, n_splits)]
+    for (train, test), rows in zip(PurgedKFold(t0, t1, n_splits, embargo).split(), blocks, strict=True):
+        assert test.tolist() == rows.tolist()
+        assert train.tolist() == brute_clear(t0, t1, [rows], [t0[rows].max()], embargo)
+    if n_splits > 2:
+        train, test = next(CombinatorialPurgedCV(t0, t1, n_splits, 2, embargo).split())
+        assert test.tolist() == sorted([*blocks[0], *blocks[1]])
+        assert train.tolist() == brute_clear(t0, t1, blocks[:2], [t0[rows].max() for rows in blocks[:2]], embargo)
+
+
+def test_combinatorial_paths_use_every_prediction_once():
+    rng = np.random.default_rng(0)
+    t0 = rng.permutation(np.repeat(np.arange(40), 2))
+    splitter = CombinatorialPurgedCV(t0, t0 + 3, 6, 2)
+    chosen = splitter.path_splits()
+    assert chosen.shape == (5, 6)
+    assert all(len(set(column)) == 5 for column in chosen.T.tolist())      # no split twice for one block
+    assert np.bincount(chosen.ravel()).tolist() == [2] * 15                 # each split predicts two blocks
+    parts = [np.full(len(test), number) for number, (_, test) in enumerate(splitter.split())]
+    paths = splitter.join_paths(parts)
+    assert paths.shape == (5, 80)
+    tested = [set(test.tolist()) for _, test in splitter.split()]
+    assert all(row in tested[number] for path in paths for row, number in enumerate(path.tolist()))
+    with pytest.raises(ValueError, match="15 splits"):
+        splitter.join_paths(parts[:3])

@@ -96,15 +96,20 @@ class BarrierTracker:
         with np.errstate(invalid="ignore"):
             value = close / self._close - 1.0
         known = np.isfinite(value)
+        whole = bool(known.all())
         weight = self._decay * self._weight + 1.0
-        delta = np.where(known, value - self._mean, 0.0)
+        delta = value - self._mean if whole else np.where(known, value - self._mean, 0.0)
         mean = self._mean + delta / weight
-        scatter = self._decay * self._scatter + delta * np.where(known, value - mean, 0.0)
-        self._weight_sq = np.where(known, self._decay**2 * self._weight_sq + 1.0, self._weight_sq)
-        self._weight = np.where(known, weight, self._weight)
-        self._mean, self._scatter = np.where(known, mean, self._mean), np.where(known, scatter, self._scatter)
+        gain = delta * (value - mean) if whole else np.where(known, delta * (value - mean), 0.0)
+        scatter, weight_sq = self._decay * self._scatter + gain, self._decay**2 * self._weight_sq + 1.0
+        if not whole:
+            held = ~known
+            for fresh, before in ((weight, self._weight), (weight_sq, self._weight_sq), (mean, self._mean),
+                                  (scatter, self._scatter)):
+                fresh[held] = before[held]
+        self._weight, self._weight_sq, self._mean, self._scatter = weight, weight_sq, mean, scatter
         self._returns += known
-        self._close = np.where(there, close, self._close)
+        self._close = close.copy() if whole else np.where(there, close, self._close)
 
     def _volatility(self) -> FloatArray:
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -146,9 +146,8 @@ class ModelMonitor:
                 self._confidence[taken] = probabilities[taken].max(axis=1)
         if features is not None:
             rows = features[np.isfinite(features).any(axis=1)]
-            for row in rows:
-                self._rows[self._seen_rows % len(self._rows)] = row
-                self._seen_rows += 1
+            self._rows[np.arange(self._seen_rows, self._seen_rows + len(rows)) % len(self._rows)] = rows
+            self._seen_rows += len(rows)
 
     def status(self, now_ns: int) -> StalenessStatus:
         """How fit the model is at ``now_ns``, with every reason."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
 
 WINDOWS = (20, 50, 100, 250, 500)
+_N_BINS = 10
+_UNIT = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,53 +21,51 @@ class AccuracyWindow:
     high: float
 
 
-class Outcome(NamedTuple):
-    """One prediction that came true or not."""
-
-    predicted: int
-    actual: int
-    probability: float      # of the predicted class
-
-
 class OutcomeLog:
-    """The last outcomes, newest at the end."""
+    """The last outcomes, in a ring; counts of hits are kept per window, so that a session can ask at every bar."""
 
     def __init__(self, windows: tuple[int, ...] = WINDOWS) -> None:
         self.windows = windows
-        self._kept: deque[Outcome] = deque(maxlen=max(windows))
+        self._size = max(windows)
+        self._hit = [0] * self._size
+        self._excess = [0] * self._size         # hit less probability, in units that add up exactly
+        self._bin = [0] * self._size
+        self._hits = [0] * len(windows)
+        self._gap = [0] * _N_BINS
         self.total = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return min(self.total, self._size)
 
     def add(self, predicted: int, actual: int, probability: float) -> bool:
-        """Take one outcome; returns whether the prediction was right."""
-        self._kept.append(Outcome(predicted, actual, probability))
+        """Take one outcome; ``probability`` is that of the predicted class. Returns whether it was right."""
+        right = predicted == actual
+        for k, window in enumerate(self.windows):
+            left = self._hit[(self.total - window) % self._size] if self.total >= window else 0
+            self._hits[k] += right - left
+        place = self.total % self._size
+        self._gap[self._bin[place]] -= self._excess[place]
+        self._hit[place] = int(right)
+        self._bin[place] = min(max(math.ceil(probability * _N_BINS) - 1, 0), _N_BINS - 1)
+        self._excess[place] = round((right - probability) * _UNIT)
+        self._gap[self._bin[place]] += self._excess[place]
         self.total += 1
-        return predicted == actual
+        return right
 
     def accuracy_windows(self, z: float = 1.959963984540054) -> tuple[AccuracyWindow, ...]:
         """Accuracy over the last 20, 50, … outcomes; windows that are not full yet are left out, except the first."""
-        hits = np.fromiter((o.predicted == o.actual for o in self._kept), dtype=np.int64, count=len(self._kept))
         found: list[AccuracyWindow] = []
-        for size in self.windows:
-            n = min(size, len(hits))
+        for size, right in zip(self.windows, self._hits, strict=True):
+            n = min(size, len(self))
             if n == 0 or (n < size and found):
                 break
-            right = int(hits[-n:].sum())
             low, high = wilson_interval(right, n, z)
             found.append(AccuracyWindow(f"last_{size}", right / n, n, low, high))
         return tuple(found)
 
-    def calibration_error(self, n_bins: int = 10) -> float | None:
-        """Expected calibration error of the predicted class; None without outcomes."""
-        if not self._kept:
-            return None
-        p = np.array([o.probability for o in self._kept])
-        hit = np.array([o.predicted == o.actual for o in self._kept], dtype=np.float64)
-        where = np.clip(np.ceil(p * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
-        gap = np.abs(np.bincount(where, hit, n_bins) - np.bincount(where, p, n_bins))
-        return float(gap.sum() / len(p))
+    def calibration_error(self) -> float | None:
+        """Expected calibration error of the predicted class over ten bins ``(low, high]``; None without outcomes."""
+        return sum(map(abs, self._gap)) / _UNIT / len(self) if self.total else None
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -29,11 +29,15 @@ def cusum_events(close: ArrayLike, threshold: float | ArrayLike, *, log_returns:
     moves = np.diff(np.log(prices)) if log_returns else prices[1:] / prices[:-1] - 1.0
     limits = np.broadcast_to(np.asarray(threshold, dtype=np.float64), len(prices))[1:]
     events: list[int] = []
-    up = down = 0.0
+    up = down = 0.0             # both counted upwards; plain comparisons, because max() costs a call a bar
     for i, (move, limit) in enumerate(zip(moves.tolist(), limits.tolist(), strict=True), start=1):
-        up = max(0.0, up + move)
-        down = min(0.0, down + move)
-        if down < -limit:
+        up += move
+        if up < 0.0:
+            up = 0.0
+        down -= move
+        if down < 0.0:
+            down = 0.0
+        if down > limit:
             down = 0.0
             events.append(i)
         elif up > limit:

@@ -7,6 +7,7 @@ lies beyond the last bar is *unresolved*, never guessed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,7 @@ def barrier_volatility(close: ArrayLike, span: int = 100) -> FloatArray:
         scatter = decay * scatter + delta * (value - mean)
         if i > 1:
             unbias = weight - weight_sq / weight
-            sigma[i] = np.sqrt(max(scatter, 0.0) / unbias)
+            sigma[i] = math.sqrt(max(scatter, 0.0) / unbias)
     return sigma
 
 
