@@ -13,7 +13,8 @@ from typing import Any, Literal
 import msgspec
 
 from trader.core.clock import iso
-from trader.pipeline.context import Context
+from trader.pipeline.context import FOLDER, Context
+from trader.pipeline.leftovers import sweep
 from trader.pipeline.stage_table import STAGES, Stage, chain
 from trader.pipeline.state import Finished, code_hash, file_hash, save_state, value_hash
 from trader.utils.atomic import atomic_write_text
@@ -73,6 +74,7 @@ def run_stage(context: Context, name: str, *, force: bool = False, listener: Lis
         raise UserError(
             f"another pipeline runs in {context.home}; wait for it, or choose another --home", exit_code=3) from None
     try:
+        sweep(context.home / folder for folder in (FOLDER, REPORTS, REPORTS.parent, "models", "state"))
         for stage in chain(name):
             inputs = inputs_of(stage, context)
             stale = why_stale(stage, inputs, context)

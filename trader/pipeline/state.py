@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,9 @@ def value_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@cache
 def code_hash(patterns: tuple[str, ...]) -> str:
-    """SHA-256 over the source files that patterns relative to the package name."""
+    """SHA-256 over the source files that patterns relative to the package name, as they were when first asked."""
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     for path in sorted({path for pattern in patterns for path in package.glob(pattern)}):

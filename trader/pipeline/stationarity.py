@@ -67,6 +67,7 @@ def examine(series: FloatArray) -> tuple[str, float | None, float | None]:
         return CONSTANT, None, None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InterpolationWarning)       # p-values outside KPSS's table
+        warnings.simplefilter("ignore", FutureWarning)              # tuples will have names in statsmodels 0.16
         adf_p, kpss_p = float(adfuller(known, maxlag=1, autolag=None)[1]), float(kpss(known, nlags="auto")[1])
     return _VERDICTS[adf_p < SIGNIFICANCE, kpss_p >= SIGNIFICANCE], adf_p, kpss_p
 

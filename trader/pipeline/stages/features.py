@@ -43,10 +43,11 @@ def run(context: Context) -> StageResult:
     paths = context.path(MATRIX), context.path(DEFINITION)
     write_arrays(paths[0], matrix=matrix)
     atomic_write_text(paths[1], json.dumps(stored, indent=1) + "\n")
-    known = np.isfinite(matrix[fitted.warmup:]).mean() if len(matrix) > fitted.warmup else 0.0
+    after = np.isfinite(train.close[fitted.warmup:])        # where a symbol has a bar
+    known = float(np.isfinite(matrix[fitted.warmup:][after]).mean()) if after.any() else 0.0
     facts = {
         "fingerprint": fingerprint, "names": stored["names"], "lookback": fitted.lookback, "warmup": fitted.warmup,
-        "bars": len(matrix), "known_share": round(float(known), 4),
+        "bars": len(matrix), "known_share": round(known, 4),
     }
     text = (f"{len(fitted.names)} features of {len(matrix):,} bars, {known:.1%} known after {fitted.warmup} bars of "
             f"warm-up; fingerprint {fingerprint[:12]}")

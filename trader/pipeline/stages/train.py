@@ -6,6 +6,7 @@ goes on with the next one.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -85,7 +86,7 @@ def forget(context: Context) -> None:
 
 
 def _store_boosters(context: Context, final: EnsembleModel) -> list[Any]:
-    target, fresh = context.path(BOOSTERS), context.path(f".{BOOSTERS}.new")
+    target, fresh = context.path(BOOSTERS), context.path(f".{BOOSTERS}.{os.getpid()}.new")
     try:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
