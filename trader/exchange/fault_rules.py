@@ -169,7 +169,7 @@ class HalfOpen(SocketFault, frozen=True, tag="half_open"):
 
 
 class Mute(SocketFault, frozen=True, tag="mute"):
-    """Pings are answered, messages no longer come; after ``bars`` bars they do again (0: never)."""
+    """Pings are answered, messages no longer come; after ``bars`` more bars they do again (0: never)."""
 
     bars: Count = 0
 

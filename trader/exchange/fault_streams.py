@@ -85,16 +85,16 @@ class StreamFaults:
                 socket.mute = False
         self._muted = [(due, socket) for due, socket in self._muted if due > bar]
         if self._plan.watches(SocketFault):
-            for name in (TRADING, DATA):
-                what = {"stream": name, "event": STEP}
-                self._act(name, self._plan.strike(SocketFault, matches_update(name, STEP, None), what))
+            for fault in self._plan.strike(SocketFault, lambda fault: fault.event == STEP, {"event": STEP}):
+                self.act(fault)
         self.watch()
 
-    def act(self, fault: SocketFault) -> None:
+    def act(self, fault: Any) -> None:
         """A fault of the connections, now."""
-        for name in (TRADING, DATA):
+        for name, stream in ((TRADING, self._trading_stream), (DATA, self._data_stream)):
             if fault.stream in (name, "both"):
-                self._act(name, [fault])
+                for socket in stream.sockets:
+                    self._sockets[type(fault)](fault, socket)
 
     # --- messages -------------------------------------------------------------------------------------------
 
@@ -109,7 +109,8 @@ class StreamFaults:
             if sockets:
                 lane.deliver(ready)
                 ready = []
-                self._act(lane.name, sockets)
+                for fault in sockets:
+                    self.act(fault)
             behind, lane.behind = lane.behind, []
             ready.extend(self._tampered(lane, message, faults))
             ready.extend(behind)
@@ -144,12 +145,6 @@ class StreamFaults:
             lane.deliver(due)
 
     # --- connections ----------------------------------------------------------------------------------------
-
-    def _act(self, name: str, faults: list[Any]) -> None:
-        sockets = self._trading_stream.sockets if name == TRADING else self._data_stream.sockets
-        for fault in faults:
-            for socket in sockets:
-                self._sockets[type(fault)](fault, socket)
 
     def _mute(self, fault: Mute, socket: WebSocket) -> None:
         socket.mute = True

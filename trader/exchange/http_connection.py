@@ -56,7 +56,6 @@ class HttpConnection(asyncio.Protocol):
         self._upgraded: Upgraded | None = None
         self._busy = False              # a gate holds the answer
         self._choked = False            # the client does not read
-        self._ended = False             # the client sends no more
         self._deaf = False              # refused: whatever still comes is not looked at
         self._late: asyncio.TimerHandle | None = None
         self._late_for_request = False
@@ -90,11 +89,6 @@ class HttpConnection(asyncio.Protocol):
         if self._busy and self._reader.buffered > MAX_BODY and self.transport is not None:
             self.transport.pause_reading()          # the rest waits in the client's socket, not here
         self._work()
-
-    def eof_received(self) -> bool:
-        """A client that has only closed its own side still gets the answer that is under way."""
-        self._ended = True
-        return self._busy and self._upgraded is None
 
     def pause_writing(self) -> None:
         self._choked = True
@@ -160,7 +154,7 @@ class HttpConnection(asyncio.Protocol):
             if response is None:
                 self.cut()
             elif self.transport is not None:
-                self._send(response, keep_alive=keep_alive and not self._ended)
+                self._send(response, keep_alive=keep_alive)
                 if not (self._choked or self.transport.is_closing()):
                     self.transport.resume_reading()
                 self._work()
