@@ -19,6 +19,8 @@ from trader.exchange.types import (
     VenueOrder,
 )
 
+ACCOUNT = "account"
+
 
 class Desk:
     """Keeps orders and their groups consistent; knows nothing of prices or cash.
@@ -38,7 +40,7 @@ class Desk:
     reserved : Decimal
         Dollars set aside for opening orders.
     dirty : set
-        Ids of orders changed since somebody last cleared it.
+        Ids of orders changed since somebody last cleared it; `ACCOUNT` where something else of the account did.
     """
 
     def __init__(self, ids: IdSource) -> None:

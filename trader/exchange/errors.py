@@ -37,7 +37,6 @@ REFUSALS: dict[str, tuple[int, int, str]] = {
     ),
     "not_cancelable": (422, 42210000, 'order is already in "{status}" state'),
     "not_replaceable": (422, 42210000, 'cannot replace order in {status} status'),
-    "rate_limit": (429, 42910000, "too many requests."),
     "internal": (500, 50010000, "internal server error occurred"),
 }
 

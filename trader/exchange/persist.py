@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from trader.exchange.desk import ACCOUNT
 from trader.exchange.snapshot import VenueState, put_state, take_state
 from trader.exchange.types import Activity, VenueOrder
 from trader.exchange.venue import Venue
@@ -80,7 +81,7 @@ class VenueStore:
         activities = desk.activities
         db.execute("BEGIN IMMEDIATE")
         try:
-            for order_id in desk.dirty:
+            for order_id in desk.dirty - {ACCOUNT}:
                 order = desk.orders[order_id]
                 db.execute(_PUT_ORDER, (order.number, _encode(order)))
             for number in range(self._activities, len(activities)):

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 
 from trader.core.clock import from_ns
 from trader.core.days import NEW_YORK
+from trader.exchange.account_routes import (
+    get_account,
+    get_activities,
+    get_announcement,
+    get_announcements,
+    get_configurations,
+    get_portfolio_history,
+    patch_configurations,
+)
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.http import Request, Response, json_response
 from trader.exchange.identifiers import asset_id
 from trader.exchange.params import choice, day, moment, number, symbols, truth, whole
 from trader.exchange.types import VenueOrder
 from trader.exchange.venue import Venue
+from trader.exchange.watchlists import (
+    delete_symbol,
+    delete_watchlist,
+    get_watchlist,
+    get_watchlists,
+    post_symbol,
+    post_watchlist,
+    put_watchlist,
+)
 from trader.exchange.wire import (
-    account_json,
-    activity_json,
+    EXCHANGE,
     asset_json,
     nested_json,
     new_york,
@@ -26,58 +43,6 @@ from trader.exchange.wire import (
 )
 
 Handler = Callable[[Venue, Request, str], Response]
-
-
-def get_account(venue: Venue, request: Request, _: str) -> Response:
-    return json_response(account_json(venue, venue.account()))
-
-
-def get_configurations(venue: Venue, request: Request, _: str) -> Response:
-    return json_response({
-        "fractional_trading": True, "max_margin_multiplier": str(venue.rules.margin_multiplier),
-        "no_shorting": not venue.rules.shorting, "suspend_trade": False, "trade_confirm_email": "none",
-        "ptp_no_exception_entry": False,
-    })
-
-
-def get_portfolio_history(venue: Venue, request: Request, _: str) -> Response:
-    """Equity at every session's close, and now."""
-    account = venue.account()
-    points = [(point.ts_ns // 10**9, float(point.equity)) for point in venue.equity_history]
-    if not points or points[-1][0] != venue.now_ns // 10**9:
-        points.append((venue.now_ns // 10**9, float(account.equity)))
-    base = float(venue.accounts_book.deposited)
-    return json_response({
-        "timestamp": [ts for ts, _ in points], "equity": [equity for _, equity in points],
-        "profit_loss": [equity - base for _, equity in points],
-        "profit_loss_pct": [equity / base - 1.0 for _, equity in points],
-        "base_value": base, "timeframe": "1D",
-    })
-
-
-def get_activities(venue: Venue, request: Request, kind: str) -> Response:
-    """Executions; ``page_token`` is the id of the last one seen."""
-    query = request.query
-    kinds = {kind} if kind else set(symbols(query, "activity_types")) or {"FILL"}
-    size = whole(query, "page_size", 100, 100)
-    newest_first = choice(query, "direction", "desc", ("asc", "desc")) == "desc"
-    after, until = moment(query, "after"), moment(query, "until", end_of_day=True)
-    date_, token = query.get("date"), query.get("page_token")
-    found = venue.activities if "FILL" in kinds else []
-    if newest_first:
-        found = found[::-1]
-    if token:
-        last = token.rpartition("::")[2]
-        at = next((i for i, activity in enumerate(found) if activity.execution_id == last), None)
-        if at is None:
-            raise refusal("malformed", detail="page_token is unknown")
-        found = found[at + 1 :]
-    chosen = [
-        activity for activity in found
-        if (after is None or activity.ts_ns > after) and (until is None or activity.ts_ns < until)
-        and (not date_ or from_ns(activity.ts_ns).astimezone(NEW_YORK).date().isoformat() == date_[:10])
-    ]
-    return json_response([activity_json(activity) for activity in chosen[:size]])
 
 
 def get_clock(venue: Venue, request: Request, _: str) -> Response:
@@ -103,17 +68,34 @@ def get_calendar(venue: Venue, request: Request, _: str) -> Response:
         {
             "date": date_.isoformat(), "open": f"{from_ns(opens).astimezone(NEW_YORK):%H:%M}",
             "close": f"{from_ns(closes).astimezone(NEW_YORK):%H:%M}",
-            "session_open": "0400", "session_close": "2000",
+            "session_open": "0400", "session_close": "2000", "settlement_date": _next_session(date_).isoformat(),
         }
         for date_, opens, closes in sessions_between(to_ns(start), to_ns(stop)) if first <= date_ <= last
     ])
 
 
+def _next_session(day_: date) -> date:
+    """When a trade of a day settles: one session later."""
+    from trader.core.sessions import session_open_close
+
+    later = day_ + timedelta(days=1)
+    while session_open_close(later) is None:
+        later += timedelta(days=1)
+    return later
+
+
 def get_assets(venue: Venue, request: Request, _: str) -> Response:
+    """All assets of the given status, class, exchange and (any of the given) attributes."""
     query = request.query
-    if query.get("status") == "inactive" or query.get("asset_class", "us_equity") != "us_equity":
+    choice(query, "status", "active", ("active", "inactive"))
+    wanted = set(query.get("attributes", "").split(",")) - {""}
+    if (
+        query.get("status") == "inactive" or query.get("asset_class") not in (None, "", "us_equity")
+        or query.get("exchange") not in (None, "", EXCHANGE)
+    ):
         return json_response([])
-    return json_response([asset_json(venue, symbol) for symbol in venue.panel.symbols])
+    assets = [asset_json(venue, symbol) for symbol in venue.panel.symbols]
+    return json_response([asset for asset in assets if not wanted or wanted & set(asset["attributes"])])
 
 
 def get_asset(venue: Venue, request: Request, name: str) -> Response:
@@ -128,14 +110,18 @@ def get_orders(venue: Venue, request: Request, _: str) -> Response:
     """Orders by status, time, side and symbol; a leg whose parent is not in the answer stands for itself."""
     query = request.query
     status = choice(query, "status", "open", ("open", "closed", "all"))
+    if set(symbols(query, "asset_class")) - {"US_EQUITY"}:
+        return json_response([])
     limit = whole(query, "limit", 50, 500)
     direction = choice(query, "direction", "desc", ("asc", "desc"))
     after, until = moment(query, "after"), moment(query, "until")
-    wanted, side = symbols(query), query.get("side", "").lower()
+    wanted, side = symbols(query), choice(query, "side", "", ("", "buy", "sell"))
+    first, last = _number_after(venue, query, "after_order_id"), _number_after(venue, query, "before_order_id")
     found = [
         order for order in venue.orders(status)
         if (after is None or order.created_ns > after) and (until is None or order.created_ns < until)
         and (not wanted or order.symbol in wanted) and (not side or order.side == side)
+        and (first is None or order.number > first) and (last is None or order.number < last)
     ]
     nested = truth(query, "nested")
     if nested:
@@ -147,6 +133,11 @@ def get_orders(venue: Venue, request: Request, _: str) -> Response:
         (lambda order: nested_json(venue, order)) if nested else order_json
     )
     return json_response([shape(order) for order in found[:limit]])
+
+
+def _number_after(venue: Venue, query: dict[str, str], name: str) -> int | None:
+    given = query.get(name)
+    return venue.order(given).number if given else None
 
 
 def get_order(venue: Venue, request: Request, order_id: str) -> Response:
@@ -207,10 +198,10 @@ def _symbol(venue: Venue, name: str) -> str:
     raise refusal("asset_not_found", symbol=name)
 
 
-# A path with "*" takes any one segment there, which becomes the handler's third argument.
+# A path with "*" takes any one segment there, which becomes the handler's third argument; "**" takes two at the end.
 TRADING_ROUTES: dict[str, dict[str, Handler]] = {
     "/v2/account": {"GET": get_account},
-    "/v2/account/configurations": {"GET": get_configurations},
+    "/v2/account/configurations": {"GET": get_configurations, "PATCH": patch_configurations},
     "/v2/account/portfolio/history": {"GET": get_portfolio_history},
     "/v2/account/activities": {"GET": get_activities},
     "/v2/account/activities/*": {"GET": get_activities},
@@ -221,6 +212,13 @@ TRADING_ROUTES: dict[str, dict[str, Handler]] = {
     "/v2/orders": {"GET": get_orders, "POST": post_order, "DELETE": delete_orders},
     "/v2/orders:by_client_order_id": {"GET": get_order_by_client_id},
     "/v2/orders/*": {"GET": get_order, "PATCH": patch_order, "DELETE": delete_order},
+    "/v2/watchlists": {"GET": get_watchlists, "POST": post_watchlist},
+    "/v2/watchlists/*": {
+        "GET": get_watchlist, "PUT": put_watchlist, "POST": post_symbol, "DELETE": delete_watchlist,
+    },
+    "/v2/watchlists/**": {"DELETE": delete_symbol},
+    "/v2/corporate_actions/announcements": {"GET": get_announcements},
+    "/v2/corporate_actions/announcements/*": {"GET": get_announcement},
     "/v2/positions": {"GET": get_positions, "DELETE": delete_positions},
     "/v2/positions/*": {"GET": get_position, "DELETE": delete_position},
 }
@@ -237,6 +235,9 @@ def find_route(routes: dict[str, dict[str, Handler]], method: str, path: str) ->
                 if methods is not None:
                     argument = segments[at]
                     break
+        else:
+            methods = routes.get("/".join([*segments[:-2], "**"]))
+            argument = "/".join(segments[-2:])
     if methods is None:
         raise refusal("endpoint_not_found")
     handler = methods.get(method)

@@ -14,7 +14,7 @@ from trader.core.money import MICRO_SHARE, SHARE
 from trader.core.panel import BarPanel, Slice
 from trader.exchange.account import Account
 from trader.exchange.checks import BOOK_CHECKS, SHAPE_CHECKS, Situation
-from trader.exchange.desk import Desk
+from trader.exchange.desk import ACCOUNT, Desk
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.exits import entry_legs, oco_leg
 from trader.exchange.hours import Hours
@@ -105,13 +105,17 @@ class Venue:
         self.price_book = Prices(panel, self.hours.session)
         self.valuation = Valuation(panel, self._columns, self.accounts_book, self.desk, self.price_book)
         self.configurations = Configurations()
-        self.entries: list[Entry] = []
+        self.start_index = start_index
         self.splits: list[Split] = []
         self.watchlists: dict[str, Watchlist] = {}
         self.halted: set[str] = set()
         self.hard_to_borrow: set[str] = set(self.rules.hard_to_borrow)
         self.index = self.now_ns = 0
         self.go_to(start_index)
+        self.entries = [Entry(
+            id=self.account_id, ts_ns=self.now_ns, index=start_index, type="JNLC", net_amount=cash,
+            description="deposit",
+        )]
 
     # --- time ---------------------------------------------------------------------------------------------
 
@@ -348,15 +352,24 @@ class Venue:
         """Stop trading in a symbol: orders are taken and wait, nothing fills; VenueError for an unknown symbol."""
         self._column(symbol)
         self.halted.add(symbol)
+        self.desk.dirty.add(ACCOUNT)
 
     def resume(self, symbol: str) -> None:
         """Let a halted symbol trade again, from the next bar on."""
         self._column(symbol)
         self.halted.discard(symbol)
+        self.desk.dirty.add(ACCOUNT)
+
+    def configure(self, configurations: Configurations) -> None:
+        """Let the account's owner have other settings from the next order on."""
+        self.configurations = configurations
+        self.valuation.forget()
+        self.desk.dirty.add(ACCOUNT)
 
     def set_borrow(self, symbol: str, *, easy: bool) -> None:
         """Make a symbol easy or hard to borrow; the latter cancels the orders that would open a short."""
         column = self._column(symbol)
+        self.desk.dirty.add(ACCOUNT)
         if easy:
             self.hard_to_borrow.discard(symbol)
             return
@@ -371,6 +384,7 @@ class Venue:
         The bars from here on must be in new shares. What becomes of positions and orders says
         `trader.exchange.splits`. ValueError inside a session, for another symbol or an impossible ratio.
         """
+        self.desk.dirty.add(ACCOUNT)
         return apply_split(self, symbol, ratio)
 
     # --- questions ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trader.exchange.desk import ACCOUNT
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.http import Request, Response, json_response
 
@@ -80,6 +81,7 @@ def _name(venue: Venue, name: str | None, besides: str | None = None) -> str:
 
 def _changed(venue: Venue, watchlist: Watchlist) -> Response:
     watchlist.updated_ns = venue.now_ns
+    venue.desk.dirty.add(ACCOUNT)
     return json_response(watchlist_json(venue, watchlist))
 
 
@@ -122,6 +124,7 @@ def post_symbol(venue: Venue, request: Request, watchlist_id: str) -> Response:
 
 def delete_watchlist(venue: Venue, request: Request, watchlist_id: str) -> Response:
     del venue.watchlists[_find(venue, watchlist_id).id]
+    venue.desk.dirty.add(ACCOUNT)
     return Response(204)
 
 

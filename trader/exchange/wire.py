@@ -13,7 +13,7 @@ from trader.core.clock import SECOND_NS, from_ns
 from trader.core.days import NEW_YORK
 from trader.exchange.errors import refusal
 from trader.exchange.identifiers import asset_id
-from trader.exchange.types import Activity, OrderRequest, VenueEvent, VenueOrder
+from trader.exchange.types import Activity, Configurations, Entry, OrderRequest, VenueEvent, VenueOrder
 from trader.exchange.venue import Venue
 from trader.exchange.views import AccountView, PositionView
 
@@ -41,6 +41,8 @@ class OrderBody(msgspec.Struct):
     notional: Decimal | None = None
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
+    trail_price: Decimal | None = None
+    trail_percent: Decimal | None = None
     client_order_id: str | None = None
     order_class: str | None = None
     take_profit: LegBody | None = None
@@ -54,10 +56,13 @@ class ReplaceBody(msgspec.Struct):
     qty: Decimal | None = None
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
+    trail: Decimal | None = None
     time_in_force: str | None = None
     client_order_id: str | None = None
 
 
+_NO_LEG = LegBody()
+_SETTINGS = frozenset(Configurations.__struct_fields__)
 _order_body = msgspec.json.Decoder(OrderBody)
 _replace_body = msgspec.json.Decoder(ReplaceBody)
 
@@ -70,7 +75,7 @@ def read_order(body: bytes) -> OrderRequest:
         raise refusal("invalid", detail=str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refusal("malformed", detail=f"request body format is invalid: {error}") from None
-    profit, loss = wish.take_profit or LegBody(), wish.stop_loss or LegBody()
+    profit, loss = wish.take_profit or _NO_LEG, wish.stop_loss or _NO_LEG
     return OrderRequest(
         symbol=wish.symbol, side=wish.side, type=wish.type, time_in_force=wish.time_in_force,
         qty=plain(wish.qty), notional=plain(wish.notional), limit_price=plain(wish.limit_price),
@@ -78,8 +83,30 @@ def read_order(body: bytes) -> OrderRequest:
         order_class=wish.order_class or "simple",
         take_profit=plain(profit.limit_price),
         stop_loss=plain(loss.stop_price), stop_loss_limit=plain(loss.limit_price),
+        trail_price=plain(wish.trail_price), trail_percent=plain(wish.trail_percent),
         extended_hours=bool(wish.extended_hours),
     )
+
+
+def read_configurations(now: Configurations, body: bytes) -> Configurations:
+    """The configurations with the given ones changed; VenueError for what Alpaca does not know."""
+    try:
+        given = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+        changed = {**msgspec.structs.asdict(now), **{
+            name: value for name, value in given.items() if name in _SETTINGS and value is not None
+        }}
+        wanted = msgspec.convert(changed, Configurations)
+    except msgspec.ValidationError as error:
+        raise refusal("invalid", detail=str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise refusal("malformed", detail=f"request body format is invalid: {error}") from None
+    for name, value, known in (
+        ("max_margin_multiplier", wanted.max_margin_multiplier, ("1", "2", "4")),
+        ("trade_confirm_email", wanted.trade_confirm_email, ("all", "none")),
+    ):
+        if value not in known:
+            raise refusal("invalid", detail=f"{name} must be one of {', '.join(known)}")
+    return wanted
 
 
 def read_replacement(body: bytes) -> dict[str, Any]:
@@ -99,7 +126,9 @@ def read_replacement(body: bytes) -> dict[str, Any]:
 
 def plain(value: Decimal | None) -> Decimal | None:
     """The number without trailing zeros or exponent: 10.0 and 1E1 are 10."""
-    if value is None or not value.is_finite() or abs(value.adjusted()) > 18:
+    if value is None:
+        return None
+    if not value.is_finite() or abs(value.adjusted()) > 18:
         return value
     whole = value.to_integral_value()
     return whole.quantize(Decimal(1)) if whole == value else value.normalize()
@@ -133,6 +162,11 @@ def new_york(ns: int) -> str:
     return datetime.fromtimestamp(ns // SECOND_NS, NEW_YORK).isoformat()
 
 
+def position_intent(order: VenueOrder) -> str:
+    """What the order does to the position: opens or closes it, on the long or on the short side."""
+    return f"{order.side}_to_{'close' if order.closing else 'open'}"
+
+
 def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> dict[str, Any]:
     """An order; ``legs`` are nested when given. ``commission`` is an addition to Alpaca's fields."""
     return {
@@ -144,7 +178,8 @@ def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> dict[
         "filled_at": rfc3339(order.filled_ns),
         "expired_at": rfc3339(order.expired_ns),
         "canceled_at": rfc3339(order.canceled_ns),
-        "failed_at": None,
+        "expires_at": rfc3339(order.expires_ns),
+        "failed_at": rfc3339(order.failed_ns),
         "replaced_at": rfc3339(order.replaced_ns),
         "replaced_by": order.replaced_by,
         "replaces": order.replaces,
@@ -165,9 +200,10 @@ def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> dict[
         "status": order.status,
         "extended_hours": order.extended_hours,
         "legs": [order_json(leg) for leg in legs] if legs else None,
-        "trail_percent": None,
-        "trail_price": None,
-        "hwm": None,
+        "position_intent": position_intent(order),
+        "trail_percent": text(order.trail_percent),
+        "trail_price": text(order.trail_price),
+        "hwm": text(order.hwm),
         "subtag": None,
         "source": None,
         "commission": text(order.commission),
@@ -224,8 +260,12 @@ def position_json(position: PositionView) -> dict[str, Any]:
     }
 
 
+def _day(ns: int) -> str:
+    return datetime.fromtimestamp(ns // SECOND_NS, NEW_YORK).date().isoformat()
+
+
 def account_json(venue: Venue, view: AccountView) -> dict[str, Any]:
-    """The account."""
+    """The account, without the fields on pattern day trading: Alpaca's answers have had none since July 2026."""
     gross = view.long_market_value - view.short_market_value
     equity = text(view.equity)
     return {
@@ -233,6 +273,7 @@ def account_json(venue: Venue, view: AccountView) -> dict[str, Any]:
         "account_number": "SIM" + venue.account_id[:8].upper(),
         "status": "ACTIVE",
         "crypto_status": "INACTIVE",
+        "balance_asof": _day(venue.equity_history[-1].ts_ns if venue.equity_history else venue.now_ns),
         "currency": "USD",
         "cash": text(view.cash),
         "equity": equity,
@@ -244,19 +285,24 @@ def account_json(venue: Venue, view: AccountView) -> dict[str, Any]:
         "buying_power": text(view.buying_power),
         "regt_buying_power": text(view.buying_power),
         "non_marginable_buying_power": text(max(Decimal(0), view.cash - view.reserved)),
+        "options_buying_power": "0",
+        "options_approved_level": 0,
+        "options_trading_level": 0,
         "multiplier": text(view.multiplier),
         "initial_margin": text(gross / 2),
         "maintenance_margin": text(gross * 3 / 10),
-        "last_maintenance_margin": "0",
+        "last_maintenance_margin": text(venue.equity_history[-1].maintenance if venue.equity_history else Decimal(0)),
         "sma": "0",
         "accrued_fees": "0",
+        "pending_reg_taf_fees": "0",
+        "intraday_adjustments": "0",
         "pending_transfer_in": "0",
         "pending_transfer_out": "0",
         "trading_blocked": False,
         "transfers_blocked": False,
         "account_blocked": False,
-        "trade_suspended_by_user": False,
-        "shorting_enabled": venue.rules.shorting and view.multiplier > 1,
+        "trade_suspended_by_user": venue.configurations.suspend_trade,
+        "shorting_enabled": venue.rules.shorting and not venue.configurations.no_shorting and view.multiplier > 1,
         "created_at": CREATED,
     }
 
@@ -277,20 +323,39 @@ def asset_json(venue: Venue, symbol: str) -> dict[str, Any]:
         "easy_to_borrow": easy,
         "borrow_status": "easy_to_borrow" if easy else "hard_to_borrow",
         "fractionable": True,
-        "attributes": [],
+        "maintenance_margin_requirement": 30,
+        "margin_requirement_long": "30",
+        "margin_requirement_short": "30" if easy else "100",
+        "attributes": ["fractional_eh_enabled"],
     }
 
 
-def activity_id(activity: Activity) -> str:
-    """Sortable by time, as Alpaca's: the moment to the millisecond and the execution."""
-    moment = from_ns(activity.ts_ns)
-    return f"{moment:%Y%m%d%H%M%S}{moment.microsecond // 1000:03d}::{activity.execution_id}"
+def activity_id(ts_ns: int, name: str) -> str:
+    """Sortable by time, as Alpaca's: the moment to the millisecond and a UUID."""
+    moment = from_ns(ts_ns)
+    return f"{moment:%Y%m%d%H%M%S}{moment.microsecond // 1000:03d}::{name}"
 
 
-def activity_json(activity: Activity) -> dict[str, Any]:
-    """A fill in the account's history."""
+def activity_json(venue: Venue, activity: Activity | Entry) -> dict[str, Any]:
+    """A fill, or another movement, in the account's history."""
+    if isinstance(activity, Entry):
+        return {
+            "id": activity_id(activity.ts_ns, activity.id),
+            "account_id": venue.account_id,
+            "activity_type": activity.type,
+            "date": _day(activity.ts_ns),
+            "created_at": rfc3339(activity.ts_ns),
+            "net_amount": text(activity.net_amount),
+            "description": activity.description,
+            "status": "executed",
+            "symbol": activity.symbol,
+            "qty": text(activity.qty),
+            "price": text(activity.price),
+            "per_share_amount": None,
+        }
     return {
-        "id": activity_id(activity),
+        "id": activity_id(activity.ts_ns, activity.execution_id),
+        "account_id": venue.account_id,
         "activity_type": "FILL",
         "transaction_time": rfc3339(activity.ts_ns),
         "type": activity.type,

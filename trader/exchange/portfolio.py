@@ -1,0 +1,120 @@
+"""The account's worth over time: at every session's close as it was noted, within sessions rebuilt from its history."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trader.core.clock import DAY_NS, MINUTE_NS, SECOND_NS
+from trader.core.days import NEW_YORK
+from trader.core.panel import FloatArray, IntArray
+from trader.exchange.errors import refusal
+
+if TYPE_CHECKING:
+    from trader.exchange.venue import Venue
+
+_PERIOD = re.compile(r"(\d{1,4})([DWMA])")
+_DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
+DAILY = "1D"
+TIMEFRAMES = {"1Min": 1, "5Min": 5, "15Min": 15, "1H": 60, DAILY: 0}
+_FINE_DAYS, _MEDIUM_DAYS = 7, 30
+
+
+def period_ns(period: str) -> int:
+    """How long ``1D``, ``2W``, ``3M`` or ``1A`` is, in calendar days; VenueError 422 otherwise."""
+    match = _PERIOD.fullmatch(period)
+    if match is None or not int(match[1]):
+        raise refusal("invalid", detail=f"period {period!r} must be a number and one of D, W, M, A, like 1M")
+    return int(match[1]) * _DAYS[match[2]] * DAY_NS
+
+
+def default_timeframe(length_ns: int) -> str:
+    """Alpaca's choice: minutes below a week, quarters of an hour below a month, days beyond."""
+    if length_ns < _FINE_DAYS * DAY_NS:
+        return "1Min"
+    return "15Min" if length_ns < _MEDIUM_DAYS * DAY_NS else DAILY
+
+
+def daily_points(venue: Venue) -> tuple[IntArray, FloatArray]:
+    """Moments and equity at every session's close, and now."""
+    moments = [point.ts_ns for point in venue.equity_history]
+    worth = [float(point.equity) for point in venue.equity_history]
+    if not moments or moments[-1] // SECOND_NS != venue.now_ns // SECOND_NS:
+        moments.append(venue.now_ns)
+        worth.append(float(venue.account().equity))
+    return np.array(moments, dtype=np.int64), np.array(worth)
+
+
+def intraday_points(venue: Venue, minutes: int, *, extended: bool) -> tuple[IntArray, FloatArray]:
+    """Moments (ends of bars) and equity, every ``minutes`` or every bar, whichever is longer.
+
+    Cash and positions of each bar follow from the executions and movements up to it, prices from the bars.
+    """
+    panel, first, stop = venue.panel, venue.start_index, venue.index
+    count = stop - first
+    if not count:
+        return np.array([venue.now_ns], dtype=np.int64), np.array([float(venue.account().equity)])
+    starts = panel.ts_ns[first:stop]
+    cash = np.zeros(count)
+    shares: dict[str, FloatArray] = {}
+    rows = np.searchsorted(starts, [fill.ts_ns for fill in venue.activities], side="right") - 1
+    for fill, row in zip(venue.activities, np.maximum(rows, 0), strict=True):
+        signed = float(fill.qty) if fill.side == "buy" else -float(fill.qty)
+        cash[row] -= signed * float(fill.price) + float(fill.commission)
+        shares.setdefault(fill.symbol, np.zeros(count))[row] += signed
+    for entry in venue.entries:
+        row = min(max(entry.index - first, 0), count - 1)
+        cash[row] += float(entry.net_amount)
+        if entry.symbol is not None:
+            shares.setdefault(entry.symbol, np.zeros(count))[row] += float(entry.qty)
+    worth = np.cumsum(cash)
+    for symbol, changes in shares.items():
+        worth += np.cumsum(changes) * _carried(panel.close[first:stop, panel.column(symbol)])
+    chosen = np.ones(count, dtype=np.bool_)
+    if not extended:
+        chosen = np.array(venue.hours.regular[first:stop])
+    step = minutes * MINUTE_NS
+    last_of_step = np.append(np.diff(starts // step) != 0, True)
+    chosen &= last_of_step
+    return panel.available_ns[first:stop][chosen], worth[chosen]
+
+
+def _carried(prices: FloatArray) -> FloatArray:
+    """Each price, or the last one known; 0 before the first."""
+    known = np.maximum.accumulate(np.where(np.isnan(prices), -1, np.arange(len(prices))))
+    return np.where(known >= 0, prices[np.maximum(known, 0)], 0.0)
+
+
+def history_json(
+    venue: Venue, start_ns: int, end_ns: int, timeframe: str, *, extended: bool, reset_daily: bool
+) -> dict[str, Any]:
+    """The answer for ``start_ns < moment <= end_ns``.
+
+    Profit counts from the worth at the window's beginning, or within sessions, with ``reset_daily``, from the
+    previous session's close.
+    """
+    deposited = float(venue.accounts_book.deposited)
+    days, closes = daily_points(venue)
+    if timeframe == DAILY:
+        moments, worth = days, closes
+    else:
+        moments, worth = intraday_points(venue, TIMEFRAMES[timeframe], extended=extended)
+    inside = (moments > start_ns) & (moments <= end_ns)
+    before = closes[days <= start_ns]
+    base = float(before[-1]) if len(before) else deposited
+    moments, worth = moments[inside], worth[inside]
+    bases = np.full(len(worth), base)
+    if timeframe != DAILY and reset_daily:
+        noted = np.array([point.ts_ns for point in venue.equity_history], dtype=np.int64)
+        values = np.array([deposited, *(float(point.equity) for point in venue.equity_history)])
+        bases = values[np.searchsorted(noted, moments, side="left")]
+    profit = worth - bases
+    asof = datetime.fromtimestamp(start_ns // SECOND_NS, NEW_YORK).date().isoformat()
+    return {
+        "timestamp": (moments // SECOND_NS).tolist(), "equity": worth.round(6).tolist(),
+        "profit_loss": profit.round(6).tolist(), "profit_loss_pct": (profit / bases).round(10).tolist(),
+        "base_value": base, "base_value_asof": asof, "timeframe": timeframe, "cashflow": {},
+    }
