@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from trader.cli.main import main
+from trader.pipeline import verdict
 
 WORDS = ["--symbols", "AAPL,IBM", "--start", "2011-10-03", "--split", "2012-02-15", "--end", "2012-02-24"]
 SMALL = ("model: {members: [lightgbm], iterations: 5, depth: 2}\n"
@@ -53,10 +55,8 @@ def test_a_verdict_has_an_exit_code_a_record_and_words(copy, capsys):
 
 
 def test_a_verdict_that_passes_and_one_that_does_not(copy, capsys, monkeypatch):
-    import trader.pipeline.verdict as verdict
-
-    for bound, code, said in ((-1e9, 0, "passed"), (1e9, 1, "not passed: Sharpe ratio")):
-        rule = verdict.Threshold("sharpe_ratio", "Sharpe ratio", lambda a, b: a > b, ">", bound, bound, "{:.2f}")
+    for bound, code, said in ((1e9, 0, "passed"), (-1e9, 1, "not passed: max drawdown")):
+        rule = verdict.Threshold("max_drawdown", "max drawdown", operator.lt, "<", bound, bound, "{:.1%}")
         monkeypatch.setattr(verdict, "THRESHOLDS", (rule,))
         monkeypatch.setattr("trader.pipeline.stages.validate.THRESHOLDS", (rule,))
         told = json.loads(run(capsys, "pipeline", "--home", copy, "--stage", "validate", "--json", code=code).out)

@@ -20,7 +20,16 @@ from trader.features.feature_set import FeatureSet
 from trader.models.validation import PurgedKFold
 from trader.pipeline.feature_validation import leaks, validate_features
 from trader.pipeline.readiness import FIRST_LIVE_DAYS, PAPER_DAYS, live_refusals, traded_days
-from trader.pipeline.stationarity import CONSTANT, LONG_MEMORY, STATIONARY, TOO_FEW, UNIT_ROOT, examine, judge_features
+from trader.pipeline.stationarity import (
+    CONSTANT,
+    LONG_MEMORY,
+    STATIONARY,
+    TOO_FEW,
+    UNDECIDED,
+    UNIT_ROOT,
+    examine,
+    judge_features,
+)
 from trader.pipeline.training_samples import Samples
 from trader.pipeline.training_settings import EventSettings, LabelSettings, TrainingSettings, ValidationSettings
 from trader.pipeline.verdict import Validation, failures, figures_of, read_validation, remarks, write_validation
@@ -195,6 +204,7 @@ def test_known_processes_get_their_names():
     assert examine(persistent)[0] == STATIONARY
     assert examine(np.cumsum(noise))[0] == UNIT_ROOT
     assert examine(shifting)[0] == LONG_MEMORY                  # levels that shift look so to both tests
+    assert examine(np.cumsum(noise), window=100)[0] == UNDECIDED    # 40 windows of 100 could look so by their overlap
     assert examine(np.full(4000, 7.0))[0] == CONSTANT
     assert examine(np.full(4000, np.nan))[0] == TOO_FEW
 

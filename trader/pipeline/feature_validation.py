@@ -88,7 +88,8 @@ def validate_features(
 
 def stationarity(features: FeatureSet, panel: BarPanel, matrix: FloatArray) -> Check:
     """No feature may wander like a price, or stand still."""
-    found = judge_features(features.names, panel.symbols, matrix)
+    windows = [f.warmup if f.lookback is None else f.lookback for f in features.features for _ in f.names]
+    found = judge_features(features.names, panel.symbols, matrix, windows)
     bad = [f"{s.feature} ({s.verdict})" for s in found if s.verdict in (UNIT_ROOT, CONSTANT)]
     good = sum(s.verdict == STATIONARY for s in found)
     text = f"{good} of {len(found)} features stationary"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ CONSTANT, TOO_FEW = "constant", "too few values"
 SIGNIFICANCE = 0.05
 MIN_VALUES = 100
 MAX_VALUES = 20_000             # the latest; more only cost time
+WINDOWS = 50                    # a rolling window must fit so often into the values before a unit root is believed
 _VERDICTS = {(True, True): STATIONARY, (True, False): LONG_MEMORY, (False, True): UNDECIDED, (False, False): UNIT_ROOT}
 
 
@@ -40,22 +42,28 @@ class Stationarity:
                 "symbols": self.symbols}
 
 
-def judge_features(names: tuple[str, ...], symbols: tuple[str, ...], values: FloatArray) -> list[Stationarity]:
+def judge_features(
+    names: Sequence[str], symbols: Sequence[str], values: FloatArray, windows: Sequence[int] | None = None
+) -> list[Stationarity]:
     """Judge every feature on every symbol.
 
     Parameters
     ----------
     values : shape ``(n_bars, n_symbols, n_features)``; NaN where a symbol has no bar or a feature no value
+    windows : bars that each feature looks back on; 0 when None
     """
-    return [_judge(name, symbols, values[:, :, k]) for k, name in enumerate(names)]
+    spans = [0] * len(names) if windows is None else windows
+    return [_judge(name, symbols, values[:, :, k], spans[k]) for k, name in enumerate(names)]
 
 
-def examine(series: FloatArray) -> tuple[str, float | None, float | None]:
+def examine(series: FloatArray, window: int = 0) -> tuple[str, float | None, float | None]:
     """Verdict, p-value of ADF (one lag, constant) and of KPSS (level, automatic lags; 0.01 and 0.1 are bounds).
 
     Parameters
     ----------
     series : shape ``(n,)``; values that are not finite are left out
+    window : bars that a value is made of. Overlapping windows make anything wander: below `WINDOWS` of them a unit
+        root is not told from a slow feature, and the verdict is *undecided*
     """
     from statsmodels.tools.sm_exceptions import InterpolationWarning
     from statsmodels.tsa.stattools import adfuller, kpss
@@ -69,11 +77,14 @@ def examine(series: FloatArray) -> tuple[str, float | None, float | None]:
         warnings.simplefilter("ignore", InterpolationWarning)       # p-values outside KPSS's table
         warnings.simplefilter("ignore", FutureWarning)              # tuples will have names in statsmodels 0.16
         adf_p, kpss_p = float(adfuller(known, maxlag=1, autolag=None)[1]), float(kpss(known, nlags="auto")[1])
-    return _VERDICTS[adf_p < SIGNIFICANCE, kpss_p >= SIGNIFICANCE], adf_p, kpss_p
+    verdict = _VERDICTS[adf_p < SIGNIFICANCE, kpss_p >= SIGNIFICANCE]
+    if verdict == UNIT_ROOT and len(known) < WINDOWS * window:
+        verdict = UNDECIDED
+    return verdict, adf_p, kpss_p
 
 
-def _judge(name: str, symbols: tuple[str, ...], values: FloatArray) -> Stationarity:
-    found = [examine(values[:, j]) for j in range(len(symbols))]
+def _judge(name: str, symbols: Sequence[str], values: FloatArray, window: int) -> Stationarity:
+    found = [examine(values[:, j], window) for j in range(len(symbols))]
     by_symbol = {symbol: verdict for symbol, (verdict, _, _) in zip(symbols, found, strict=True)}
     counted = Counter(verdict for verdict, _, _ in found if verdict != TOO_FEW)
     # in a tie the milder verdict: with many features and symbols one odd series is no surprise

@@ -57,4 +57,4 @@ def read_report(context: Context) -> dict[str, Any]:
 
 
 def _said(value: float | None, form: str) -> str:
-    return "not defined" if value is None else format(value, form)
+    return "not defined" if value is None else format(value + 0.0, form)       # no minus in front of zero
