@@ -1,4 +1,4 @@
-"""``alphatrade data``: what bars there are, importing a user's own, making synthetic ones, checking them."""
+"""``alphatrade data``: what bars there are; download, import, synthesize, resample and check them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from trader.cli.arguments import add_home, add_json, home_of, print_json
 
 def add_parser(subparsers: Any) -> None:
     """Register ``data`` and its sub-commands."""
-    data = subparsers.add_parser("data", help="list, import, synthesize and check bars")
+    data = subparsers.add_parser("data", help="list, download, import, synthesize, resample and check bars")
     commands = data.add_subparsers(dest="data_command", metavar="WHAT", required=True)
-    made = [_add_list(commands), _add_import(commands), _add_synthesize(commands), _add_check(commands)]
+    made = [
+        _add_list(commands), _add_download(commands), _add_import(commands), _add_synthesize(commands),
+        _add_resample(commands), _add_check(commands),
+    ]
     for parser in made:
         add_home(parser)
         add_json(parser)
@@ -23,6 +26,35 @@ def add_parser(subparsers: Any) -> None:
 def _add_list(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser("list", help="the stored bars and the bundled sample")
     parser.set_defaults(run=run_list)
+    return parser
+
+
+def _add_download(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "download", help="fetch bars from Alpaca into the store; goes on where an earlier run stopped")
+    parser.add_argument("--symbols", type=_symbols, required=True, help="as AAPL,MSFT, or a symbols.yaml")
+    parser.add_argument("--timeframe", default="15Min", help="as 15Min (default), 30Min or 1Day")
+    parser.add_argument("--start", required=True, help="first day, as 2022-01-01")
+    parser.add_argument("--end", help="last day (default: the newest settled bars)")
+    parser.add_argument("--feed", help="iex, sip … (default: what the account's subscription gives)")
+    parser.add_argument("--adjustment", default="split", help="raw, split (default), dividend or all")
+    parser.add_argument("--session", choices=("rth", "all"), default="rth",
+                        help="rth: only bars of regular sessions by the exchange's calendar (default)")
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
+                        help="fetch only what is missing (default); --no-resume forgets these symbols' bars first")
+    parser.add_argument("--requests-per-minute", type=float, default=200.0, metavar="N",
+                        help="Alpaca's limit of your plan (default: 200)")
+    parser.set_defaults(run=run_download)
+    return parser
+
+
+def _add_resample(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "resample", help="build longer bars from stored ones, session by session")
+    parser.add_argument("--symbols", type=_symbols, help="as AAPL,MSFT (default: all stored in the timeframe)")
+    parser.add_argument("--timeframe", default="15Min", help="of the stored bars (default: 15Min)")
+    parser.add_argument("--to", required=True, help="as 60Min or 1Day")
+    parser.set_defaults(run=run_resample)
     return parser
 
 
@@ -72,6 +104,85 @@ def run_list(arguments: argparse.Namespace) -> int:
             f"{row['symbol']:8}{row['timeframe']:>7}  {row['first'][:10]}  {row['last'][:10]}{row['rows']:>9}  "
             f"{row['source']:20}{_cut(row['adjustment'], 11):12}{_cut(row['origin'], 60)}"
         )
+    return 0
+
+
+def run_download(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    results = asyncio.run(_download(arguments))
+    if arguments.json:
+        print_json([r.as_dict() for r in results])
+        return 0
+    for r in results:
+        dropped = "".join(f", {count} {why}" for why, count in r.dropped.items())
+        span = f", {r.first[:10]} to {r.last[:10]}" if r.stored else ""
+        print(f"{r.symbol} {r.timeframe}: {r.new} new bars, {r.stored} in the store{span}"
+              f" ({r.blocks} blocks fetched, {r.blocks_before} were there{dropped})")
+    return 0
+
+
+async def _download(arguments: argparse.Namespace) -> list[Any]:
+    from trader.config import load_secrets
+    from trader.core.clock import SystemClock
+    from trader.data.alpaca_client import AlpacaDataClient, MarketDataError
+    from trader.data.catalog import parse_range
+    from trader.data.download import download
+    from trader.utils.errors import UserError
+
+    home, symbols = home_of(arguments), _from_yaml(arguments.symbols) or []
+    if not 0 < arguments.requests_per_minute < 1e6:
+        raise UserError(f"--requests-per-minute {arguments.requests_per_minute:g}: expected a number above zero")
+    start_ns, end_ns = parse_range(arguments.start, arguments.end)
+    secrets = load_secrets(home)
+    client = AlpacaDataClient(
+        secrets.api_key or "", secrets.secret_key or "", secrets.base_url, retries=6, backoff_s=1.0,
+        requests_per_minute=arguments.requests_per_minute)
+    try:
+        return await download(
+            client, home, symbols, arguments.timeframe, start_ns or 0, end_ns, now_ns=SystemClock().now_ns(),
+            feed=arguments.feed, adjustment=arguments.adjustment, session=arguments.session, resume=arguments.resume,
+            on_progress=lambda p: _say(
+                arguments, f"{p.done}/{p.total} {p.symbol} {p.first[:10]} to {p.last[:10]}: {p.bars} bars so far"),
+        )
+    except MarketDataError as error:
+        raise UserError(
+            f"{error}; what was finished is stored: the same command goes on from there", exit_code=1) from None
+    finally:
+        await client.close()
+
+
+def run_resample(arguments: argparse.Namespace) -> int:
+    from trader.data.bars import split_panel
+    from trader.data.resample import resample
+    from trader.data.store import BarStore
+    from trader.data.timeframe import parse_timeframe
+    from trader.utils.errors import UserError
+
+    store, size = BarStore(home_of(arguments)), parse_timeframe(arguments.timeframe).name
+    stored = {d.symbol: d for d in store.datasets() if d.timeframe == size}
+    wanted = [s.upper() for s in _from_yaml(arguments.symbols) or list(stored)]
+    missing = [s for s in wanted if s not in stored]
+    if missing or not wanted:
+        named = ", ".join(missing) or "any symbol"
+        raise UserError(f"no {size} bars of {named} in the store; see `alphatrade data list`")
+    written = []
+    for symbol in wanted:
+        info = stored[symbol]
+        try:
+            panel = resample(store.read([symbol], size), arguments.to)
+        except ValueError as error:
+            raise UserError(f"--to {arguments.to}: {error}") from None
+        if not len(panel):
+            raise UserError(f"{symbol}: the stored {size} bars do not fill one bar of {panel.timeframe}")
+        written.append(store.write(
+            symbol, panel.timeframe, split_panel(panel)[symbol], source=info.source, adjustment=info.adjustment,
+            origin=f"{info.origin}, built from {size}", one_origin=True))
+    if arguments.json:
+        print_json([info.as_dict() for info in written])
+    else:
+        for info in written:
+            print(f"{info.symbol} {info.timeframe}: {info.rows} bars in the store")
     return 0
 
 

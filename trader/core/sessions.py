@@ -7,6 +7,7 @@ All moments are nanoseconds since the epoch, UTC. A session is open at its openi
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -44,7 +45,10 @@ def session_table() -> SessionTable:
     """The calendar as arrays; built at the first call (about 0.4 s with its imports), then free."""
     import exchange_calendars
 
-    calendar = exchange_calendars.get_calendar("XNYS", start=FIRST_DAY.isoformat(), end=LAST_DAY.isoformat())
+    with warnings.catch_warnings():
+        # it reads Series.values of zoned times, which pandas 3.1 says will change; only their nanoseconds are used
+        warnings.filterwarnings("ignore", message="Series.values", category=DeprecationWarning)
+        calendar = exchange_calendars.get_calendar("XNYS", start=FIRST_DAY.isoformat(), end=LAST_DAY.isoformat())
     days = calendar.sessions_nanos // DAY_NS
     opens, closes = calendar.opens_nanos.copy(), calendar.closes_nanos.copy()
     for array in (days, opens, closes):

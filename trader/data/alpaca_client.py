@@ -1,7 +1,8 @@
 """Bars and account figures from Alpaca, asynchronously: alpaca-py's REST clients in worker threads.
 
-alpaca-py sets no time-outs and retries by sleeping a fixed time. Here every request has a connect and a read
-time-out, and only GETs are repeated, with back-off, by the transport. Nothing here places orders.
+alpaca-py sets no time-outs and retries by sleeping a fixed time. Here every request (each page, each repetition) waits
+for its turn in a bucket shared by the process, has a connect and a read time-out, and only GETs are repeated, with
+back-off, by the transport. Nothing here places orders.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from trader.core.clock import from_ns
 from trader.core.panel import FIELDS
 from trader.core.probe import Health
 from trader.data.catalog import parse_range
+from trader.data.rate_limit import DEFAULT_PER_MINUTE, TokenBucket, shared_bucket
 from trader.data.timeframe import Timeframe, parse_timeframe
 from trader.utils.errors import UserError
 
@@ -51,12 +53,14 @@ class AlpacaDataClient:
     retries, backoff_s : int, float
         How often a failed GET (no connection, 429, 5xx) is repeated, and the first pause; pauses double. A
         ``Retry-After`` from the server is obeyed.
+    requests_per_minute : float
+        Alpaca allows 200 on the free plan. Clients of the same address, key and number share one allowance.
     """
 
     def __init__(
         self, api_key: str | None = None, secret_key: str | None = None, base_url: str | None = None,
         data_url: str | None = None, *, connect_timeout_s: float = 3.0, read_timeout_s: float = 10.0,
-        retries: int = 4, backoff_s: float = 0.5,
+        retries: int = 4, backoff_s: float = 0.5, requests_per_minute: float = DEFAULT_PER_MINUTE,
     ) -> None:
         self._key = api_key if api_key is not None else os.environ.get("ALPACA_API_KEY", "")
         self._secret = secret_key if secret_key is not None else os.environ.get("ALPACA_SECRET_KEY", "")
@@ -66,6 +70,7 @@ class AlpacaDataClient:
         self.data_url = data_url or os.environ.get("ALPACA_DATA_URL") or (self.base_url if foreign else None)
         self._timeout = (connect_timeout_s, read_timeout_s)
         self._retries, self._backoff_s = retries, backoff_s
+        self._per_minute = requests_per_minute
         self._clients: dict[str, Any] = {}
         self._one_at_a_time = asyncio.Lock()        # a requests.Session is not promised to be safe across threads
 
@@ -175,7 +180,9 @@ class AlpacaDataClient:
 
     def _client(self, kind: str) -> Any:
         if kind not in self._clients:
-            self._clients[kind] = self._hardened(self._make(kind))
+            address = (self.data_url or "data") if kind == "data" else self.base_url
+            bucket = shared_bucket(address, self._key, self._per_minute)
+            self._clients[kind] = self._hardened(self._make(kind), bucket)
         return self._clients[kind]
 
     def _make(self, kind: str) -> Any:
@@ -193,7 +200,7 @@ class AlpacaDataClient:
         # raw_data: the bars go into arrays, a model object for each would cost more than the download
         return StockHistoricalDataClient(self._key, self._secret, raw_data=True, url_override=self.data_url)
 
-    def _hardened(self, client: Any) -> Any:
+    def _hardened(self, client: Any, bucket: TokenBucket) -> Any:
         from requests.adapters import HTTPAdapter
         from urllib3.util.retry import Retry
 
@@ -202,9 +209,15 @@ class AlpacaDataClient:
         class TimedAdapter(HTTPAdapter):
             def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
                 options["timeout"] = timeout
+                bucket.take()
                 return super().send(request, **options)
 
-        retry = Retry(
+        class PacedRetry(Retry):
+            def sleep(self, response: Any = None) -> None:
+                super().sleep(response)
+                bucket.take()
+
+        retry = PacedRetry(
             total=self._retries, backoff_factor=self._backoff_s, backoff_jitter=self._backoff_s / 2,
             allowed_methods=("GET",), status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False,
         )

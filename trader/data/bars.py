@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trader.core.panel import FIELDS, REAL, BarPanel, FloatArray, IntArray
 from trader.data.timeframe import Timeframe, available_at
@@ -56,16 +57,14 @@ def assemble(bars: Mapping[str, SymbolBars], timeframe: Timeframe, source: str =
         ``vwap`` and ``trade_count`` are present when at least one symbol has them.
     """
     symbols = tuple(bars)
-    starts = [b.ts_ns for b in bars.values()]
-    grid = np.unique(np.concatenate(starts)) if starts else np.empty(0, np.int64)
-    rows = [np.searchsorted(grid, s) for s in starts]
+    grid, rows = union_grid([b.ts_ns for b in bars.values()])
 
     def aligned(name: str) -> FloatArray:
         out = np.full((len(grid), len(symbols)), np.nan)
         for column, (b, at) in enumerate(zip(bars.values(), rows, strict=True)):
             values = getattr(b, name)
             if values is not None:
-                out[at, column] = values
+                out[slice(None) if at is None else at, column] = values
         return out
 
     extras = {
@@ -77,6 +76,29 @@ def assemble(bars: Mapping[str, SymbolBars], timeframe: Timeframe, source: str =
         **{name: aligned(name) for name in FIELDS}, source=source,
         vwap=extras["vwap"], trade_count=extras["trade_count"],
     )
+
+
+def union_grid(starts: Sequence[IntArray]) -> tuple[IntArray, list[IntArray | None]]:
+    """The union of increasing bar starts, and where each series stands in it: rows, or None for every row.
+
+    Series mostly share their starts, so the longest is taken and the strangers to it are added: no sort of them all.
+    """
+    if not starts:
+        return np.empty(0, np.int64), []
+    grid = max(starts, key=len)
+    strangers = [own[~_within(own, grid)] for own in starts if own is not grid]
+    if any(len(some) for some in strangers):
+        grid = np.unique(np.concatenate([grid, *strangers]))
+    return grid, [None if len(own) == len(grid) else np.searchsorted(grid, own) for own in starts]
+
+
+def _within(own: IntArray, grid: IntArray) -> NDArray[np.bool_]:
+    if len(own) == len(grid) and np.array_equal(own, grid):
+        return np.ones(len(own), dtype=bool)
+    if not len(grid):
+        return np.zeros(len(own), dtype=bool)
+    at = np.minimum(np.searchsorted(grid, own), len(grid) - 1)
+    return np.asarray(grid[at] == own)
 
 
 def split_panel(panel: BarPanel) -> dict[str, SymbolBars]:

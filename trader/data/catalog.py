@@ -20,9 +20,10 @@ from trader.core.clock import DAY_NS, from_ns, to_ns
 from trader.core.panel import FIELDS, REAL, SYNTHETIC_INTRADAY, BarPanel
 from trader.data import sample
 from trader.data.bars import split_panel
-from trader.data.store import BarStore, DatasetInfo, write_atomically
+from trader.data.store import BarStore, DatasetInfo
 from trader.data.synthesize import CONSTRUCTION, intraday_panel
 from trader.data.timeframe import DAILY, FIFTEEN, Timeframe, available_at, parse_timeframe
+from trader.utils.atomic import atomic_write_bytes
 from trader.utils.errors import UserError
 from trader.utils.paths import bundled_dir
 
@@ -180,7 +181,7 @@ def _write_cache(path: Path, panel: BarPanel) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **{name: getattr(panel, name) for name in ("ts_ns", "available_ns", *FIELDS)})
     with contextlib.suppress(UserError, OSError):       # a read-only or full home costs time, not the answer
-        write_atomically(path, buffer.getvalue())
+        atomic_write_bytes(path, buffer.getvalue())
         by_age = sorted(path.parent.glob("synthetic-*.npz"), key=lambda p: p.stat().st_mtime_ns)
         for old in by_age[:-CACHE_FILES]:
             old.unlink(missing_ok=True)

@@ -11,8 +11,9 @@ from trader.core.clock import iso
 from trader.data.bars import SymbolBars, split_panel
 from trader.data.catalog import available, load_panel
 from trader.data.check_rules import RULES, Finding
-from trader.data.store import BarStore, DatasetInfo, write_atomically
+from trader.data.store import BarStore, DatasetInfo
 from trader.data.timeframe import parse_timeframe
+from trader.utils.atomic import atomic_write_bytes
 from trader.utils.errors import UserError
 
 REPORT = Path("results") / "data_quality_report.json"
@@ -52,7 +53,7 @@ def check_home(
         "summary": {"datasets": len(datasets), "bars": sum(d.rows for d in chosen), **counts},
         "datasets": datasets, "report": str(home / REPORT),
     }
-    write_atomically(home / REPORT, json.dumps(report, indent=1).encode())
+    atomic_write_bytes(home / REPORT, json.dumps(report, indent=1).encode())
     return report
 
 

@@ -12,15 +12,14 @@ import numpy as np
 
 from trader.core.clock import iso
 from trader.core.panel import REAL, SYNTHETIC_INTRADAY, IntArray
-from trader.core.sessions import session_index, session_table
-from trader.data.bar_times import bar_size, bar_starts, labelled_by_end, session_opens
+from trader.data.bar_times import bar_size, bar_starts, labelled_by_end
 from trader.data.bars import EXTRA_FIELDS, SymbolBars
+from trader.data.cleaning import SESSIONS, clean_bars
 from trader.data.store import BarStore
 from trader.data.tabular import REQUIRED, Table, read_table
 from trader.data.timeframe import Timeframe, parse_timeframe
 from trader.utils.errors import UserError
 
-SESSIONS = ("rth", "all")
 _NOT_SYMBOLS = frozenset({"DATA", "BARS", "OHLCV", "OHLC", "DAILY", "CSV", "TABLE"})
 
 
@@ -117,39 +116,12 @@ def _clean(
         starts = starts - size.step_ns
         result.notes.append("bars were labelled by their end; their starts are stored")
     columns = {n: table.frame[n].to_numpy()[rows] for n in (*REQUIRED, *EXTRA_FIELDS) if n in table.frame}
-    keep = np.ones(len(rows), dtype=bool)
-
-    def drop(why: str, wrong: Any) -> None:
-        wrong = wrong & keep
-        if wrong.any():
-            result.dropped[why] = int(wrong.sum())
-            result.notes.append(f"{why}: the first at {iso(int(starts[np.argmax(wrong)]))}")
-            keep[wrong] = False
-
-    if size.daily:
-        opens = session_opens(starts)
-        drop("no session that day", opens < 0)
-        starts = np.where(opens < 0, starts, opens)
-    else:
-        inside = session_index(starts)
-        if session == "rth":
-            drop("outside regular hours", inside < 0)
-        anchor = np.where(inside >= 0, session_table().opens[inside], 0)
-        drop("off the grid", (starts - anchor) % size.step_ns != 0)
-    prices = np.stack([columns[n] for n in ("open", "high", "low", "close")])
-    drop("missing price", ~np.isfinite(prices).all(axis=0))
-    drop("price not above zero", (prices <= 0).any(axis=0))
-    drop("high below low, open or close", prices[1] < prices.max(axis=0))
-    drop("low above open or close", prices[2] > prices.min(axis=0))
-    drop("volume missing or negative", ~(columns["volume"] >= 0))
-    order = np.flatnonzero(keep)[np.argsort(starts[keep], kind="stable")]
-    repeated = np.append(np.diff(starts[order]) == 0, False) if len(order) else np.empty(0, bool)
-    if repeated.any():
-        result.dropped["repeated start"] = int(repeated.sum())
-        where = iso(int(starts[order][repeated][0]))
-        result.notes.append(f"repeated start: the last one is kept; the first at {where}")
-    order = order[~repeated]
-    return SymbolBars(starts[order], **{n: values[order].astype(np.float64) for n, values in columns.items()})
+    bars, dropped = clean_bars(starts, columns, size, session)
+    for why, (count, first) in dropped.items():
+        result.dropped[why] = count
+        kept = "the last one is kept; " if why == "repeated start" else ""
+        result.notes.append(f"{why}: {kept}the first at {first}")
+    return bars
 
 
 def _by_symbol(table: Table, symbol: str | None) -> dict[str, IntArray]:
