@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
 
 from trader.models.calibration import ProbabilityCalibrationManager
-from trader.models.calibration_metrics import evaluate
+from trader.models.calibration_metrics import brier_parts, evaluate
 from trader.models.calibrators import (
     CALIBRATORS,
     BetaCalibrator,
@@ -17,6 +20,7 @@ from trader.models.calibrators import (
     PlattCalibrator,
     TemperatureCalibrator,
 )
+from trader.models.venn_abers import VennAbersCalibrator
 
 ORACLES = Path(__file__).parent.parent / "oracles"
 
@@ -87,6 +91,11 @@ def test_beta_never_turns_the_ranking_round():
     assert found.b >= 0
 
 
+def test_temperature_known_answer():
+    assert TemperatureCalibrator().fit(*binary()).temperature == pytest.approx(2.3956, abs=1e-4)
+    assert TemperatureCalibrator().fit(*three_classes()).temperature == pytest.approx(1.7938, abs=1e-4)
+
+
 def test_temperature_minimises_the_log_loss():
     for p, y in (binary(), three_classes()):
         best = TemperatureCalibrator().fit(p, y)
@@ -98,15 +107,71 @@ def test_temperature_minimises_the_log_loss():
 def test_isotonic_equals_pooling_by_hand():
     p = np.array([0.1, 0.2, 0.2, 0.3, 0.4])
     found = IsotonicCalibrator().fit(p, np.array([0, 1, 0, 0, 1]))
-    np.testing.assert_allclose(found.apply(np.array([0.1, 0.2, 0.3, 0.4])), [0.1, 1 / 3, 1 / 3, 0.9])
+    np.testing.assert_allclose(found.apply(np.array([0.1, 0.2, 0.3, 0.4])), [1e-6, 1 / 3, 1 / 3, 1 - 1e-6])
     assert np.all(np.diff(found.apply(np.linspace(0, 1, 50))) >= 0)
+
+
+def test_isotonic_equals_the_reference_library():
+    p, y = binary()
+    grid = np.linspace(0, 1, 101)
+    expected = IsotonicRegression(out_of_bounds="clip").fit(p, y).predict(grid)
+    np.testing.assert_allclose(IsotonicCalibrator().fit(p, y).apply(grid), np.clip(expected, 1e-6, 1 - 1e-6), atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=2, max_size=30), st.integers(0, 12))
+def test_venn_abers_is_isotonic_regression_with_the_score_in_it(observed, asked):
+    p, y = (np.array(column) for column in zip(*observed, strict=True))
+    p, score = p / 12, asked / 12 + 0.01
+    low, high = VennAbersCalibrator().fit(p, y).interval(np.array([score, p[0]]))
+    for k, s in enumerate((score, p[0])):
+        for joined, found in ((0, low[k]), (1, high[k])):
+            fitted = IsotonicRegression().fit([*p, s], [*y, joined])
+            assert found == pytest.approx(fitted.predict([s])[0], abs=1e-9)
+
+
+def test_venn_abers_is_less_sure_where_it_saw_little():
+    rng = np.random.default_rng(0)
+    p = np.concatenate((rng.uniform(0.4, 0.6, 5000), rng.uniform(0.8, 0.9, 20)))
+    found = VennAbersCalibrator().fit(p, (rng.random(len(p)) < p).astype(int))
+    low, high = found.interval(np.array([0.5, 0.85]))
+    assert high[0] - low[0] < 0.05 < high[1] - low[1]
+    assert np.all((found.apply(p) >= found.interval(p)[0]) & (found.apply(p) <= found.interval(p)[1]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=40))
+def test_the_parts_of_the_brier_score_add_up(observed):
+    p, y = (np.array(column) for column in zip(*observed, strict=True))
+    parts = brier_parts(p, y)
+    assert parts.reliability - parts.resolution + parts.uncertainty + parts.within == pytest.approx(
+        np.mean((p - y) ** 2), abs=1e-12)
+
+
+def test_the_parts_of_the_brier_score_of_classes_add_up_too():
+    metrics = evaluate(*three_classes())
+    parts = metrics.brier_parts
+    assert parts.reliability - parts.resolution + parts.uncertainty + parts.within == pytest.approx(metrics.brier_score)
+
+
+def test_adaptive_bins_see_errors_that_equal_width_lets_cancel():
+    p = np.repeat([0.51, 0.52, 0.53, 0.54], 500)
+    y = np.tile([0, 1], 1000)
+    y[p < 0.53], y[p > 0.52] = 0, 1
+    table = evaluate(p, y)
+    assert table.expected_calibration_error < 0.03
+    assert table.adaptive_calibration_error == pytest.approx(np.mean(np.abs(y - p)))
+    same = evaluate(np.full(100, 0.5), np.tile([0, 1], 50))
+    assert same.adaptive_calibration_error == pytest.approx(0.0)
 
 
 def test_auto_select_judges_out_of_sample():
     p, y = binary()
     manager = ProbabilityCalibrationManager(auto_select=True).fit(p, y)
     assert manager.method_ == "platt"
-    assert manager.scores_["platt"] < manager.scores_["beta"] < manager.scores_["temperature"] < manager.scores_["none"]
+    expected = {"platt": 0.6209, "beta": 0.6214, "temperature": 0.6260, "isotonic": 0.678, "none": 0.709}
+    assert {name: manager.scores_[name] for name in expected} == pytest.approx(expected, abs=5e-4)
+    assert list(expected) == sorted(expected, key=manager.scores_.__getitem__)
     metrics = manager.get_metrics()
     assert metrics.out_of_sample
     assert metrics.expected_calibration_error < manager.get_uncalibrated_metrics().expected_calibration_error / 2

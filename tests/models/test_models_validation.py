@@ -122,10 +122,14 @@ def test_sharpe_statistics_of_a_series():
 def brute_clear(t0, t1, test, last, embargo):
     """Rows that may be trained on, by the definition; ``test`` blocks of row numbers with their last starts."""
     inside = np.concatenate(test)
+
+    def clear(i, rows, end):
+        apart = t1[i] <= t0[rows].min() or t0[i] >= max(t1[rows].max(), end + 1)
+        return apart and not end < t0[i] <= end + embargo
+
     return [
-        i for i in range(len(t0)) if i not in inside
-        and all(t1[i] <= t0[rows].min() or t0[i] >= max(t1[rows].max(), end + 1) for rows, end in zip(test, last, strict=True))
-        and not any(end < t0[i] <= end + embargo for end in last)
+        i for i in range(len(t0))
+        if i not in inside and all(clear(i, rows, end) for rows, end in zip(test, last, strict=True))
     ]
 
 

@@ -50,7 +50,8 @@ def judge_age(age_days: float, max_age_days: float) -> list[LevelReason]:
     """AGING from 80 % of the permitted age, STALE beyond it, CRITICAL beyond three times it."""
     for factor, level in ((3.0, StalenessLevel.CRITICAL), (1.0, StalenessLevel.STALE), (0.8, StalenessLevel.AGING)):
         if age_days > factor * max_age_days:
-            return [LevelReason(level, f"the last bar it learned from is {age_days:.1f} days old; the limit is {max_age_days:g}")]
+            said = f"the last bar it learned from is {age_days:.1f} days old; the limit is {max_age_days:g}"
+            return [LevelReason(level, said)]
     return []
 
 

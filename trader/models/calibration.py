@@ -28,7 +28,7 @@ _TIE = 1e-4
 class ProbabilityCalibrationManager:
     """Calibrates P(event) or a matrix of class probabilities.
 
-    Methods: ``isotonic``, ``platt``, ``temperature``, ``beta`` and ``none``. With ``auto_select`` the
+    Methods: ``isotonic``, ``platt``, ``temperature``, ``beta``, ``venn_abers`` and ``none``. With ``auto_select`` the
     choice is made out of sample: the observations, **in time order**, are cut into blocks, each map is
     fitted on the blocks before and judged by log-loss on the next; a tie goes to fewer parameters.
     Calibration error is never the judge: on its own data isotonic regression always wins that.

@@ -1,6 +1,7 @@
-"""How honest probabilities are: calibration error, Brier score, log-loss, reliability table.
+"""How honest probabilities are: calibration error, Brier score and its parts, log-loss, reliability table.
 
-Bins are of equal width, ``(low, high]``, with zero in the first. With several classes the confidence is the
+Bins are of equal width, ``(low, high]``, with zero in the first; the adaptive error takes bins of equal count,
+equal probabilities together. With several classes the confidence is the
 largest probability and the outcome whether that class came true; the Brier score is then the sum over
 classes. The expected error is biased upward for small samples: read it beside the counts of the table.
 """
@@ -26,6 +27,18 @@ class ReliabilityBin(NamedTuple):
     observed_frequency: float
 
 
+class BrierParts(NamedTuple):
+    """The Brier score split over bins (Murphy, 1973; Stephenson, Coelho and Jolliffe, 2008).
+
+    ``reliability - resolution + uncertainty + within`` is the score; ``within`` is what varies inside the bins.
+    """
+
+    reliability: float          # how far the bins' probabilities are from what happened; 0 is best
+    resolution: float           # how far what happened differs between bins; more is better
+    uncertainty: float          # of the outcome itself
+    within: float
+
+
 @dataclass(frozen=True, slots=True)
 class CalibrationMetrics:
     """Scores of probabilities against outcomes; ``n`` is the number of outcomes."""
@@ -36,12 +49,15 @@ class CalibrationMetrics:
     brier_score: float
     log_loss: float
     reliability: tuple[ReliabilityBin, ...]
+    adaptive_calibration_error: float
+    brier_parts: BrierParts
     out_of_sample: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
             "n": self.n, "ece": self.expected_calibration_error, "mce": self.maximum_calibration_error,
+            "adaptive_ece": self.adaptive_calibration_error, "brier_parts": self.brier_parts._asdict(),
             "brier": self.brier_score, "log_loss": self.log_loss, "out_of_sample": self.out_of_sample,
             "reliability": [list(row) for row in self.reliability],
         }
@@ -50,8 +66,7 @@ class CalibrationMetrics:
 def reliability_table(probability: ArrayLike, outcome: ArrayLike, n_bins: int = 10) -> tuple[ReliabilityBin, ...]:
     """Bins that hold something, with count, mean probability and observed frequency; both shape ``(n,)``."""
     p, y = np.asarray(probability, dtype=np.float64), np.asarray(outcome, dtype=np.float64)
-    edges = np.linspace(0.0, 1.0, n_bins + 1)
-    where = np.clip(np.searchsorted(edges, p, side="left") - 1, 0, n_bins - 1)
+    where = _equal_width(p, n_bins)
     count = np.bincount(where, minlength=n_bins)
     mean_p = np.bincount(where, p, n_bins)
     mean_y = np.bincount(where, y, n_bins)
@@ -85,7 +100,36 @@ def evaluate(
     gaps = [(row.n, abs(row.observed_frequency - row.mean_probability)) for row in table]
     return CalibrationMetrics(
         len(y), sum(n * gap for n, gap in gaps) / len(y), max(gap for _, gap in gaps), brier,
-        float(log_losses(p, y).mean()), table, out_of_sample,
+        float(log_losses(p, y).mean()), table, adaptive_calibration_error(confidence, hit, n_bins),
+        brier_parts(p, y, n_bins), out_of_sample,
+    )
+
+
+def adaptive_calibration_error(probability: ArrayLike, outcome: ArrayLike, n_bins: int = 10) -> float:
+    """Expected calibration error over bins of equal count, both shape ``(n,)`` (Nguyen and O'Connor, 2015).
+
+    Where all probabilities are alike, bins of equal width would put them into one and let opposite errors cancel.
+    """
+    p, y = np.asarray(probability, dtype=np.float64), np.asarray(outcome, dtype=np.float64)
+    edges = np.unique(np.quantile(p, np.linspace(0.0, 1.0, n_bins + 1)[1:-1], method="higher"))
+    where = np.searchsorted(edges, p, side="left")
+    return float(np.abs(np.bincount(where, y - p)).sum() / len(p))
+
+
+def brier_parts(probability: ArrayLike, outcome: ArrayLike, n_bins: int = 10) -> BrierParts:
+    """Split the Brier score; arguments as for `evaluate`, the parts of several classes added up."""
+    p, y = np.asarray(probability, dtype=np.float64), np.asarray(outcome, dtype=np.int64)
+    if p.ndim == 2:
+        each = [brier_parts(p[:, c], y == c, n_bins) for c in range(p.shape[1])]
+        return BrierParts(*(sum(part) for part in zip(*each, strict=True)))
+    happened = y.astype(np.float64)
+    where = _equal_width(p, n_bins)
+    count = np.maximum(np.bincount(where, minlength=n_bins), 1)
+    mean_p, mean_y = np.bincount(where, p, n_bins) / count, np.bincount(where, happened, n_bins) / count
+    rate, off_p, off_y = happened.mean(), p - mean_p[where], happened - mean_y[where]
+    return BrierParts(
+        float(np.mean((mean_p - mean_y)[where] ** 2)), float(np.mean((mean_y[where] - rate) ** 2)),
+        float(rate * (1.0 - rate)), float(np.mean(off_p * (off_p - 2.0 * off_y))),
     )
 
 
@@ -95,3 +139,9 @@ def log_losses(probability: ArrayLike, outcome: ArrayLike) -> FloatArray:
     of_outcome = np.where(y == 1, p, 1.0 - p) if p.ndim == 1 else p[np.arange(len(p)), y]
     losses: FloatArray = -np.log(np.clip(of_outcome, _TINY, 1.0 - _TINY))
     return losses
+
+
+def _equal_width(p: FloatArray, n_bins: int) -> NDArray[np.int64]:
+    """The bin of each probability."""
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    return np.clip(np.searchsorted(edges, p, side="left") - 1, 0, n_bins - 1)

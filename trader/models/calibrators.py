@@ -11,10 +11,13 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trader.models.venn_abers import VennAbersCalibrator
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _CLIP = 1e-12
+_EDGE = 1e-6
 
 
 class Calibrator(Protocol):
@@ -22,7 +25,7 @@ class Calibrator(Protocol):
 
     method: ClassVar[str]
     n_parameters: ClassVar[int]
-    min_observations: ClassVar[int]
+    min_observations: ClassVar[int]     # of the shortest stretch that the selection fits it on
 
     def fit(self, p: FloatArray, y: IntArray) -> Self: ...
     def apply(self, p: FloatArray) -> FloatArray: ...
@@ -125,12 +128,12 @@ class IsotonicCalibrator:
     """The best non-decreasing map, interpolated between its knots (Zadrozny and Elkan, 2002).
 
     Equal probabilities share one value; beyond the outer knots the map is flat. It never answers a bare 0
-    or 1: values keep half an observation's distance from both.
+    or 1: values keep a millionth's distance from both, a surprise that costs 13.8 in log-loss.
     """
 
     method: ClassVar[str] = "isotonic"
     n_parameters: ClassVar[int] = 50
-    min_observations: ClassVar[int] = 1000
+    min_observations: ClassVar[int] = 200
 
     def __init__(self, x: FloatArray | None = None, y: FloatArray | None = None) -> None:
         self.x = np.array([0.0, 1.0]) if x is None else x
@@ -144,8 +147,7 @@ class IsotonicCalibrator:
         fitted = isotonic_regression(mean, weights=count).x
         corner = np.ones(len(x), dtype=bool)
         corner[1:-1] = (fitted[1:-1] != fitted[:-2]) | (fitted[1:-1] != fitted[2:])
-        edge = 0.5 / len(p)
-        self.x, self.y = x[corner], np.clip(fitted[corner], edge, 1.0 - edge)
+        self.x, self.y = x[corner], np.clip(fitted[corner], _EDGE, 1.0 - _EDGE)
         return self
 
     def apply(self, p: FloatArray) -> FloatArray:
@@ -223,7 +225,10 @@ class OneVsRestCalibrator:
 
 CALIBRATORS: dict[str, type[Calibrator]] = {
     kind.method: kind
-    for kind in (IdentityCalibrator, TemperatureCalibrator, PlattCalibrator, BetaCalibrator, IsotonicCalibrator)
+    for kind in (
+        IdentityCalibrator, TemperatureCalibrator, PlattCalibrator, BetaCalibrator, IsotonicCalibrator,
+        VennAbersCalibrator,
+    )
 }
 WHOLE_VECTOR = ("none", "temperature")      # these map a class matrix as it is
 

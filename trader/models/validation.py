@@ -64,7 +64,8 @@ class _Purged:
         """Samples outside the blocks whose labels overlap none of theirs and that no embargo covers."""
         if len(blocks) == 1:
             low, after = self._gap(blocks[0])
-            return self._rows_of(np.concatenate((*self._ended(0, low, self._edges[blocks[0]][0]), self._places[after:])))
+            early = self._ended(0, low, self._edges[blocks[0]][0])
+            return self._rows_of(np.concatenate((*early, self._places[after:])))
         free = np.ones(len(self.t0), dtype=bool)
         for block in blocks:
             low, after = self._gap(block)
