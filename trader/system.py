@@ -94,6 +94,7 @@ class AlphaTradeSystem:
         self._asked_halt: LatchState | None = None      # a halt that was asked for before there was an engine
         self._connected = False                         # from here on a halt is the engine's business
         self._initialized = False
+        self.health_port: int | None = None             # where health is served
         self.unwritten = 0                              # events that the disk refused until the end
         self._venue_control: VenueControl | None = None
 
@@ -173,7 +174,7 @@ class AlphaTradeSystem:
             self._venue_control = VenueControl.at(plan.venue_control)
             self._closers.append(self._venue_control.close)
             return plan.venue_url, plan.venue_url
-        venue = VenueThread(lambda: build_venue(plan))
+        venue = VenueThread(lambda after: build_venue(plan, after))
         self._closers.append(lambda: asyncio.to_thread(venue.stop))
         await asyncio.to_thread(venue.start)
         self._venue_control = VenueControl("127.0.0.1", venue.control_port)
@@ -303,6 +304,7 @@ class AlphaTradeSystem:
                 status=self.status, halt=self._http_halt, token=token)
             await health.start()
             self._closers.append(health.stop)
+            self.health_port = health.port
             for warning in health.warnings:
                 self.engine.note("info", "health", warning)
 
@@ -623,7 +625,7 @@ class AlphaTradeSystem:
             if book.peak_equity else 0.0, "open_orders": len(book.open_orders),
             "gross_exposure": round(book.gross, 2), "data_age_s": age, "loop_lag_ms": self.loop_lag_ms,
             "halted": self.fold.halt.latched, "degradation": self.fold.degradation.level
-            if self.fold.degradation else "NORMAL", "strategy": self.fold.strategy,
+            if self.fold.degradation else "NORMAL", "strategy": self.fold.strategy, "health_port": self.health_port,
         }
 
     def summary(self) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +17,8 @@ import msgspec
 
 from trader.core import events as ev
 from trader.core.journal import read_events
+from trader.exchange.snapshot import VenueState
+from trader.exchange.types import VenueOrder
 from trader.options import SessionOptions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,3 +144,12 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
             return value
         time.sleep(0.02)
     raise AssertionError("it did not come true in time")
+
+
+def venue_at_rest(file: Path) -> tuple[VenueState, list[VenueOrder]]:
+    """What an exchange keeps in its file."""
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+        state, = db.execute("SELECT body FROM state").fetchone()
+        orders = [body for (body,) in db.execute("SELECT body FROM orders ORDER BY number")]
+    return (msgspec.msgpack.decode(state, type=VenueState),
+            [msgspec.msgpack.decode(body, type=VenueOrder) for body in orders])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from trader.utils.errors import UserError
@@ -17,9 +18,12 @@ START_SECONDS = 30.0
 
 
 class VenueThread:
-    """Runs an exchange server until stopped. ``build`` makes the server inside the thread's loop."""
+    """Runs an exchange server until stopped.
 
-    def __init__(self, build: Callable[[], ExchangeServer]) -> None:
+    ``build`` makes the server inside the thread's loop; what has to be closed after it goes on the stack it is given.
+    """
+
+    def __init__(self, build: Callable[[ExitStack], ExchangeServer]) -> None:
         self._build = build
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
@@ -61,14 +65,15 @@ class VenueThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = self._build()
-        await server.start()
-        self.port, self.control_port = server.port, server.control_port
-        self._ready.set()
-        try:
-            await self._stop.wait()
-        finally:
-            await _quietly(server.stop())
+        with ExitStack() as after:
+            server = self._build(after)
+            await server.start()
+            self.port, self.control_port = server.port, server.control_port
+            self._ready.set()
+            try:
+                await self._stop.wait()
+            finally:
+                await _quietly(server.stop())
 
 
 async def _quietly(stopping: Coroutine[Any, Any, None]) -> None:
@@ -78,8 +83,8 @@ async def _quietly(stopping: Coroutine[Any, Any, None]) -> None:
         return
 
 
-def build_venue(plan: SessionPlan) -> ExchangeServer:
-    """The exchange of a simulated session: the plan's bars, account and pace."""
+def build_venue(plan: SessionPlan, after: ExitStack) -> ExchangeServer:
+    """The exchange of a simulated session: the plan's bars, account and pace; ``after`` closes what it keeps."""
     from decimal import Decimal
 
     from trader.backtest.realistic_fills import RealisticFillSimulator
@@ -93,5 +98,5 @@ def build_venue(plan: SessionPlan) -> ExchangeServer:
     venue = Venue(
         plan.panel, start_index=plan.first, cash=sim.cash, fill_model=RealisticFillSimulator(), seed=sim.seed,
         rules=VenueRules(margin_multiplier=Decimal(str(sim.margin))))
-    store = VenueStore(plan.home / "state" / "exchange-sim.sqlite") if plan.persist else None
+    store = after.enter_context(VenueStore(plan.home / "state" / "exchange-sim.sqlite")) if plan.persist else None
     return ExchangeServer(venue, speed="lockstep" if plan.lock_step else plan.speed, persist=store)
