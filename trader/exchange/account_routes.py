@@ -56,8 +56,11 @@ def get_portfolio_history(venue: Venue, request: Request, _: str) -> Response:
     return json_response(history_json(venue, start, end, timeframe, extended=extended, reset_daily=reset))
 
 
-def _type_of(activity: Activity | Entry) -> str:
-    return activity.type if isinstance(activity, Entry) else "FILL"
+def _place_of(activity: Activity | Entry) -> tuple[int, int]:
+    """By time; at one moment the deposit comes before executions, and what happens at night after them."""
+    if isinstance(activity, Entry):
+        return activity.ts_ns, 0 if activity.type == "JNLC" else 2
+    return activity.ts_ns, 1
 
 
 def _name_of(activity: Activity | Entry) -> str:
@@ -82,7 +85,7 @@ def get_activities(venue: Venue, request: Request, kind: str) -> Response:
     found: list[Activity | Entry] = list(venue.activities) if "FILL" in kinds else []
     if kinds != {"FILL"}:
         found.extend(entry for entry in venue.entries if entry.type in kinds)
-        found.sort(key=lambda activity: activity.ts_ns)
+        found.sort(key=_place_of)
     if newest_first:
         found.reverse()
     if token:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from trader.core.clock import MINUTE_NS, to_ns
 from trader.core.days import NEW_YORK, days_of
 from trader.core.panel import BarPanel, FloatArray, IntArray
 from trader.exchange.errors import refusal
+from trader.exchange.types import Split
 
 _TIMEFRAME = re.compile(r"(\d{1,3})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
 _MINUTES = {"Min": 1, "T": 1, "Hour": 60, "H": 60}
@@ -31,13 +33,29 @@ class BarColumns(NamedTuple):
     trades: FloatArray
 
 
-def played_bars(panel: BarPanel, column: int, played: int, timeframe: str) -> BarColumns:
-    """A symbol's bars among the first ``played`` of the panel, in the wanted size; VenueError 400 otherwise."""
+def played_bars(
+    panel: BarPanel, column: int, played: int, timeframe: str, splits: Iterable[Split] = (),
+) -> BarColumns:
+    """A symbol's bars among the first ``played`` of the panel, in the wanted size; VenueError 400 otherwise.
+
+    Bars from before each of the ``splits`` are put into the shares of after it.
+    """
     base = _base_bars(panel, column, played)
+    for split in splits:
+        if split.index < len(panel):
+            base = _adjusted(base, int(panel.ts_ns[split.index]), float(split.ratio))
     if timeframe == panel.timeframe or not len(base.ts_ns):
         _starts_of(panel, base.ts_ns[:0], timeframe)
         return base
     return _grouped(base, _starts_of(panel, base.ts_ns, timeframe))
+
+
+def _adjusted(base: BarColumns, before_ns: int, ratio: float) -> BarColumns:
+    factor = np.where(base.ts_ns < before_ns, ratio, 1.0)
+    return base._replace(
+        open=base.open / factor, high=base.high / factor, low=base.low / factor, close=base.close / factor,
+        vwap=base.vwap / factor, volume=base.volume * factor,
+    )
 
 
 def _base_bars(panel: BarPanel, column: int, played: int) -> BarColumns:

@@ -1,22 +1,28 @@
-"""The market data endpoints: bars with pages, latest bar, quote and trade, snapshots."""
+"""The market data endpoints: bars, trades and quotes with pages, the latest of each, snapshots."""
 
 from __future__ import annotations
 
 import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import numpy as np
 
+from trader.core.panel import IntArray
 from trader.exchange.bars import BarColumns, played_bars
+from trader.exchange.data_messages import SliceMessages, number_json
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.http import Request, Response, json_response
-from trader.exchange.params import choice, moment, symbols, whole
+from trader.exchange.params import choice, day, moment, symbols, whole
 from trader.exchange.routes import Handler
 from trader.exchange.venue import Venue
 from trader.exchange.wire import rfc3339
 
 _LOT = 100
+FEEDS = ("iex", "sip", "delayed_sip", "otc", "boats", "overnight")
+ADJUSTMENTS = ("raw", "split", "dividend", "all")
 
 
 def bar_json(bars: BarColumns, row: int) -> dict[str, Any]:
@@ -29,45 +35,105 @@ def bar_json(bars: BarColumns, row: int) -> dict[str, Any]:
     }
 
 
-def number_json(value: float) -> int | float:
-    """Whole numbers without a point."""
-    return int(value) if value.is_integer() else value
+def _wanted(request: Request, symbol: str) -> list[str]:
+    """The symbols of the path or of the query, sorted; VenueError 400 where there is none or a parameter is odd."""
+    query = request.query
+    names = [symbol] if symbol else symbols(query)
+    if not names:
+        raise refusal("malformed", detail="symbols is required")
+    choice(query, "feed", "iex", FEEDS)
+    choice(query, "currency", "USD", ("USD",))
+    if query.get("asof", "-") != "-":
+        day(query, "asof", date.min)            # symbols never change here; the parameter is checked and that is all
+    return sorted(names)
 
 
 def get_bars(venue: Venue, request: Request, symbol: str) -> Response:
     """Bars by symbol, then time; a page holds ``limit`` of all symbols together."""
     query = request.query
-    wanted = [symbol] if symbol else symbols(query)
-    if not wanted:
-        raise refusal("malformed", detail="symbols is required")
     timeframe = query.get("timeframe") or venue.panel.timeframe
+    adjusted = choice(query, "adjustment", "raw", ADJUSTMENTS) in ("split", "all")
+
+    def rows_of(name: str, column: int) -> tuple[IntArray, Callable[[int], dict[str, Any]]]:
+        splits = [split for split in venue.splits if split.symbol == name] if adjusted else ()
+        bars = played_bars(venue.panel, column, venue.index, timeframe, splits)
+        return bars.ts_ns, lambda row: bar_json(bars, row)
+
+    return _pages(venue, request, symbol, "bars", rows_of)
+
+
+def get_ticks(kind: str) -> Handler:
+    """Trades or quotes of the past: those that the stream tells, derived from the bars."""
+
+    def handler(venue: Venue, request: Request, symbol: str) -> Response:
+        def rows_of(name: str, column: int) -> tuple[IntArray, Callable[[int], dict[str, Any]]]:
+            moments, messages = ticks_of(venue, column, kind, _window(request, venue))
+            return moments, lambda row: tick_json(messages[row])
+
+        return _pages(venue, request, symbol, kind, rows_of)
+
+    return handler
+
+
+def _window(request: Request, venue: Venue) -> tuple[int, int]:
+    """The first and the stop row of the bars that a request's times can touch."""
+    start, end = moment(request.query, "start"), moment(request.query, "end", end_of_day=True)
+    panel = venue.panel
+    first = 0 if start is None else int(np.searchsorted(panel.available_ns, start, side="right"))
+    stop = venue.index if end is None else int(np.searchsorted(panel.ts_ns, end, side="right"))
+    return first, min(stop, venue.index)
+
+
+def ticks_of(venue: Venue, column: int, kind: str, rows: tuple[int, int]) -> tuple[IntArray, list[dict[str, Any]]]:
+    """Moments and messages of one symbol's trades or quotes in some bars."""
+    found: list[dict[str, Any]] = []
+    for i in range(*rows):
+        if venue.panel.close[i, column] == venue.panel.close[i, column]:
+            said = SliceMessages(venue.panel, i, venue.fill_model.half_spread_bps)
+            ticks = said.ticks(column, trades=kind == "trades", quotes=kind == "quotes")
+            found.extend(tick.message for tick in ticks)
+    return np.fromiter((tick["t"] for tick in found), np.int64, len(found)), found
+
+
+def tick_json(message: dict[str, Any]) -> dict[str, Any]:
+    """A trade or quote of the stream as REST writes it."""
+    return {
+        name: rfc3339(value) if name == "t" else value for name, value in message.items() if name not in ("T", "S")
+    }
+
+
+RowsOf = Callable[[str, int], tuple[IntArray, Callable[[int], dict[str, Any]]]]
+
+
+def _pages(venue: Venue, request: Request, symbol: str, key: str, rows_of: RowsOf) -> Response:
+    """One page of rows by symbol, then time: ``limit`` of all symbols together, times inclusive."""
+    query = request.query
+    wanted = _wanted(request, symbol)
     limit = whole(query, "limit", 1000, 10_000)
     newest_first = choice(query, "sort", "asc", ("asc", "desc")) == "desc"
     start, end = moment(query, "start"), moment(query, "end", end_of_day=True)
     from_symbol, from_row = _read_token(query.get("page_token"))
     pages: dict[str, list[dict[str, Any]]] = {}
     token = None
-    for name in sorted(wanted):
+    for name in wanted:
         column = venue.column(name)
         if column is None or name < from_symbol:
             continue
-        bars = played_bars(venue.panel, column, venue.index, timeframe)
-        low = 0 if start is None else int(np.searchsorted(bars.ts_ns, start))
-        high = len(bars.ts_ns) if end is None else int(np.searchsorted(bars.ts_ns, end, side="right"))
-        rows = list(range(low, high))
-        if newest_first:
-            rows.reverse()
+        moments, shape = rows_of(name, column)
+        low = 0 if start is None else int(np.searchsorted(moments, start))
+        high = len(moments) if end is None else int(np.searchsorted(moments, end, side="right"))
+        rows = range(high - 1, low - 1, -1) if newest_first else range(low, high)
         skip = from_row if name == from_symbol else 0
         chosen = rows[skip : skip + limit]
         if chosen:
-            pages[name] = [bar_json(bars, row) for row in chosen]
+            pages[name] = [shape(row) for row in chosen]
         limit -= len(chosen)
         if skip + len(chosen) < len(rows):
             token = _write_token(name, skip + len(chosen))
             break
     if symbol:
-        return json_response({"bars": pages.get(symbol, []), "symbol": symbol, "next_page_token": token})
-    return json_response({"bars": pages, "next_page_token": token})
+        return json_response({key: pages.get(symbol, []), "symbol": symbol, "next_page_token": token})
+    return json_response({key: pages, "next_page_token": token})
 
 
 def _write_token(symbol: str, row: int) -> str:
@@ -79,7 +145,7 @@ def _read_token(token: str | None) -> tuple[str, int]:
         return "", 0
     try:
         symbol, _, row = urlsafe_b64decode(token.encode()).decode().partition("|")
-        return symbol, int(row)
+        return symbol, max(0, int(row))
     except ValueError:
         raise refusal("malformed", detail="page_token is unknown") from None
 
@@ -93,14 +159,11 @@ def latest_bar(venue: Venue, column: int) -> dict[str, Any] | None:
 def latest_quote(venue: Venue, column: int) -> dict[str, Any] | None:
     """The spread model's quote around the last price, outward on the cent."""
     try:
-        price = float(venue.last_price(column))
+        bid, ask = venue.price_book.quote(column, venue.index, venue.fill_model.half_spread_bps)
     except VenueError:
         return None
-    half = venue.fill_model.half_spread_bps / 1e4
-    cents = 100 if price >= 1 else 10_000
     return {
-        "t": rfc3339(venue.now_ns), "ax": "V", "ap": math.ceil(price * (1 + half) * cents - 1e-6) / cents,
-        "as": 1, "bx": "V", "bp": math.floor(price * (1 - half) * cents + 1e-6) / cents, "bs": 1,
+        "t": rfc3339(venue.now_ns), "ax": "V", "ap": float(ask), "as": 1, "bx": "V", "bp": float(bid), "bs": 1,
         "c": ["R"], "z": "C",
     }
 
@@ -134,9 +197,7 @@ def _latest(key: str, one: str, of: Any) -> Handler:
     """An endpoint that gives the newest thing of each symbol, or of the one in the path."""
 
     def handler(venue: Venue, request: Request, symbol: str) -> Response:
-        wanted = [symbol] if symbol else symbols(request.query)
-        if not wanted:
-            raise refusal("malformed", detail="symbols is required")
+        wanted = _wanted(request, symbol)
         found: dict[str, Any] = {}
         for name in wanted:
             column = venue.column(name)
@@ -161,6 +222,10 @@ _snapshots = _latest("", "", snapshot)
 DATA_ROUTES: dict[str, dict[str, Handler]] = {
     "/v2/stocks/bars": {"GET": get_bars},
     "/v2/stocks/*/bars": {"GET": get_bars},
+    "/v2/stocks/quotes": {"GET": get_ticks("quotes")},
+    "/v2/stocks/*/quotes": {"GET": get_ticks("quotes")},
+    "/v2/stocks/trades": {"GET": get_ticks("trades")},
+    "/v2/stocks/*/trades": {"GET": get_ticks("trades")},
     "/v2/stocks/bars/latest": {"GET": _bars_latest},
     "/v2/stocks/*/bars/latest": {"GET": _bars_latest},
     "/v2/stocks/quotes/latest": {"GET": _quotes_latest},
