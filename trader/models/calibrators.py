@@ -173,18 +173,25 @@ class TemperatureCalibrator:
         self.temperature = temperature
 
     def fit(self, p: FloatArray, y: IntArray) -> Self:
-        from scipy.optimize import minimize_scalar
-
         logs = _class_logs(p)
-        rows = np.arange(len(y))
-
-        def loss(log_beta: float) -> float:
-            scaled = np.exp(log_beta) * logs
-            top = scaled.max(axis=1)
-            return float(np.mean(np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top - scaled[rows, y]))
-
-        found = minimize_scalar(loss, bounds=(-6.0, 4.0), method="bounded", options={"xatol": 1e-8})
-        self.temperature = float(np.exp(-found.x))
+        own = logs[np.arange(len(y)), y]
+        squares = logs * logs
+        low, high = np.exp(-6.0), np.exp(4.0)
+        beta = 1.0
+        for _ in range(80):                     # the loss is convex in 1/T: Newton, kept inside a bracket
+            share = beta * logs
+            share = np.exp(share - share.max(axis=1, keepdims=True))
+            share /= share.sum(axis=1, keepdims=True)
+            mean = np.einsum("ij,ij->i", share, logs)
+            slope = float(np.mean(mean - own))
+            curvature = float(np.mean(np.einsum("ij,ij->i", share, squares) - mean * mean))
+            low, high = (low, beta) if slope > 0 else (beta, high)
+            step = beta - slope / curvature if curvature > 0 else low
+            step = step if low < step < high else float(np.sqrt(low * high))
+            moved, beta = abs(step - beta), step
+            if moved < 1e-10 * beta:
+                break
+        self.temperature = float(1.0 / beta)
         return self
 
     def apply(self, p: FloatArray) -> FloatArray:
@@ -274,24 +281,24 @@ def _sigmoid(z: FloatArray) -> FloatArray:
 def _logistic(X: FloatArray, target: FloatArray) -> FloatArray:
     """Maximum-likelihood weights for targets in [0, 1], by Newton steps with halving."""
     weights = np.zeros(X.shape[1])
-    loss = _cross_entropy(X @ weights, target)
+    z = X @ weights
+    loss = _cross_entropy(z, target)
     for _ in range(60):
-        p = _sigmoid(X @ weights)
+        p = _sigmoid(z)
         gradient = X.T @ (p - target)
         curvature = (X * (p * (1.0 - p))[:, None]).T @ X
         curvature += 1e-10 * (1.0 + np.trace(curvature)) * np.eye(len(weights))
         step = np.linalg.solve(curvature, gradient)
-        size = 1.0
-        while size > 1e-6 and _cross_entropy(X @ (weights - size * step), target) > loss:
+        along, size = X @ step, 1.0
+        while (tried := _cross_entropy(z - size * along, target)) > loss and size > 1e-6:
             size /= 2.0
         if size <= 1e-6:
             break
-        weights = weights - size * step
-        loss = _cross_entropy(X @ weights, target)
+        weights, z, loss = weights - size * step, z - size * along, tried
         if np.max(np.abs(size * step)) < 1e-9:
             break
     return weights
 
 
 def _cross_entropy(z: FloatArray, target: FloatArray) -> float:
-    return float(np.sum(np.logaddexp(0.0, z) - target * z))
+    return float(np.sum(np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))) - target * z))
