@@ -145,6 +145,8 @@ class Desk:
                 new.filled_qty, new.filled_value = old.filled_qty, old.filled_value
                 new.filled_avg_price, new.commission = old.filled_avg_price, old.commission
                 new.working_type = old.working_type if old.stop_price == new.stop_price else new.working_type
+                new.legs, new.parent_id = old.legs, old.parent_id       # a leg may have been replaced meanwhile
+                new.exits = tuple(new.id if exit_id == old.id else exit_id for exit_id in old.exits)
                 new.status = "new"
                 self.swap(old, new, ts_ns)
             else:
