@@ -1,7 +1,8 @@
 """Everything that happens, as frozen records: the only things the journal keeps and the fold reads.
 
 Every event has ``ts``: nanoseconds UTC on the session's clock (the data's clock in a backtest or a lock-step
-session). ``SCHEMA_VERSION`` is stored with every journal; fields are only ever added, with defaults.
+session). ``SCHEMA_VERSION`` is stored with every journal; fields are only ever added, with defaults. No event
+refers to anything that could refer back, so the cycle collector need not look at them (``gc=False``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 SCHEMA_VERSION = 1
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True, gc=False):
     """Base of all events; the tag is the class name."""
 
     ts: int
@@ -21,7 +22,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 
 # --- the session -----------------------------------------------------------------------------------------
 
-class CarriedOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CarriedOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An order that an earlier session left unfinished; enough to find it at the broker and to go on."""
 
     client_order_id: str
@@ -45,7 +46,7 @@ class CarriedOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     executions: tuple[str, ...] = ()
 
 
-class CarriedPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CarriedPosition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A position that an earlier session left open. ``quantity`` is signed."""
 
     symbol: str
@@ -192,7 +193,7 @@ class OrderIntent(Event, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class RuleCheck(msgspec.Struct, frozen=True, omit_defaults=True):
+class RuleCheck(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One rule's word on one intent. ``used`` and ``limit`` are in the rule's unit."""
 
     layer: int                                  # 1 pre-trade, 2 execution, 3 portfolio, 4 system
@@ -365,7 +366,7 @@ class Reconciled(Event, frozen=True, kw_only=True):
 
 # --- risk and health -------------------------------------------------------------------------------------
 
-class Gauge(msgspec.Struct, frozen=True, omit_defaults=True):
+class Gauge(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How much of a limit is used."""
 
     layer: int

@@ -29,11 +29,13 @@ CREATE TABLE IF NOT EXISTS quarantine (seq INTEGER, ts INTEGER, type TEXT, body 
 _INSERT = "INSERT INTO events (seq, ts, type, body) VALUES (?, ?, ?, ?)"
 _SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
+BULK = 5_000                    # events that a backtest keeps in memory before it writes them
+
 
 class Journal:
     """Appends events; nothing is on the disk before ``commit``.
 
-    ``durable=False`` is for backtests: one bulk transaction, no fsync. One thread appends; any may commit.
+    ``durable=False`` is for backtests: bulk transactions by itself, no fsync. One thread appends; any may commit.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
@@ -57,7 +59,10 @@ class Journal:
         """Put an event into the next commit."""
         self.seq += 1
         self._rows.append((self.seq, event.ts, type(event).__name__, encode(event).decode()))
-        if self._durable and isinstance(event, DURABLE):
+        if not self._durable:
+            if len(self._rows) >= BULK:
+                self.commit()
+        elif isinstance(event, DURABLE):
             self.must_sync = True
 
     @property

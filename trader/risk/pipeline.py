@@ -74,6 +74,9 @@ class RiskPipeline:
         self._worst = Worst()
         self._gauges: tuple[Gauge, ...] = ()
         self._last = (-1.0, -1.0, -1.0, -1.0)           # loss, drawdown, gross, net of the last gauges
+        self._quiet = tuple(params.gauge_tolerance * limit for limit in (
+            params.intraday_loss_circuit_breaker, params.max_drawdown, params.max_gross_exposure,
+            params.max_net_exposure))
         self._slices = 0
         self._day = 0
         self._day_base: float | None = None             # set when a halt was lifted: losses count from there
@@ -182,16 +185,14 @@ class RiskPipeline:
     ) -> tuple[Gauge, ...] | None:
         """All gauges, when they moved enough to be worth writing down."""
         params = self.params
+        if not force and self._slices % params.gauge_every_bars:
+            return None
         equity = book.equity or 1.0
         now = (*losses, book.gross / equity, book.net / equity)
         if not force:
-            if self._slices % params.gauge_every_bars:
-                return None
-            limits = (params.intraday_loss_circuit_breaker, params.max_drawdown, params.max_gross_exposure,
-                      params.max_net_exposure)
-            quiet = all(abs(a - b) <= params.gauge_tolerance * limit
-                        for a, b, limit in zip(now, self._last, limits, strict=True))
-            if quiet:
+            last, quiet = self._last, self._quiet
+            if (abs(now[0] - last[0]) <= quiet[0] and abs(now[1] - last[1]) <= quiet[1]
+                    and abs(now[2] - last[2]) <= quiet[2] and abs(now[3] - last[3]) <= quiet[3]):
                 return None
         self._last = now
         gauges = self.gauges(ts, book, history)
@@ -231,12 +232,12 @@ class RiskPipeline:
     @property
     def halt_reason(self) -> str | None:
         """Why trading must halt now; None while it need not."""
+        if not (self.intraday.tripped or self.drawdown.tripped or self.correlation.tripped):
+            return None
         for breaker, words in ((self.intraday, "intraday loss"), (self.drawdown, "drawdown")):
             if breaker.tripped:
                 return f"{words} {breaker.value:.2%} reached its limit {breaker.limit:.2%}"
-        if self.correlation.tripped:
-            return f"correlations left no diversification: {self.correlation.circuit.alert().message}"
-        return None
+        return f"correlations left no diversification: {self.correlation.circuit.alert().message}"
 
     def limits(self) -> dict[str, float]:
         """The limits by name, for the journal's first event."""
