@@ -437,7 +437,10 @@ class AlphaTradeSystem:
         except sqlite3.Error as error:
             self.engine.report_component("journal", False, self._clock.now_ns(), str(error))
             return
+        refused = "journal" in self.engine.ladder.failing
         self.engine.report_component("journal", True, self._clock.now_ns())
+        if refused and self.fold.halt.step == "failed":         # its closing orders could not be sent; now they can
+            self.start_halt("journal", "finishing the halt")
 
     async def _beat(self) -> None:
         """Heartbeat and the summary for those who look from outside."""

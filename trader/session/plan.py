@@ -114,7 +114,11 @@ def _market(options: SessionOptions, loaded: Loaded, timeframe: str) -> tuple[Ba
         except ValueError:
             raise UserError(f"--start {start!r} is not a date; write it as 2012-06-01") from None
         warm = (first_day - timedelta(days=_history_days(sim.history_bars, frame.minutes))).isoformat()
-    panel = load_panel(loaded.home, wanted, frame.name, warm, end, synth_seed=sim.seed)
+    try:
+        panel = load_panel(loaded.home, wanted, frame.name, warm, end, synth_seed=sim.seed)
+    except UserError:
+        load_panel(loaded.home, wanted, frame.name, start, end, synth_seed=sim.seed)    # says it of the dates given
+        raise
     if start is None:
         first = min(sim.history_bars, len(panel) // 2)
     else:
