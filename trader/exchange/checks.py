@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from decimal import Decimal
-from typing import NamedTuple
+from itertools import product
+from typing import NamedTuple, Protocol
 
 from trader.core.money import CENT, MICRO_SHARE, SHARE, tick_size
 from trader.exchange.errors import refusal
@@ -26,24 +27,36 @@ MAXIMUM = Decimal(10**9)            # of any number: beyond it is a mistake
 TAKES_FRACTIONS = frozenset({"market", "limit", "stop", "stop_limit"})
 
 
+class Figures(Protocol):
+    """Exact figures that cost something to know."""
+
+    def equity(self) -> Decimal:
+        """Cash and positions."""
+
+    def gross(self) -> Decimal:
+        """The value of all positions, whatever their side."""
+
+    def buying_power(self) -> Decimal:
+        """What opening orders may still reserve."""
+
+    def shut(self, time_in_force: str) -> bool:
+        """Whether the window of an auction's time in force is shut."""
+
+
 class Situation(NamedTuple):
     """What the rules may look at besides the request.
 
     ``position`` is signed, ``last_price`` the market's. ``sure_power`` is buying power that is certainly there,
-    cheaply known; ``equity``, ``gross`` (value of all positions) and ``buying_power`` ask for the exact figures.
-    ``shut`` says whether the window of an auction's time in force is shut.
+    cheaply known; ``figures`` has the exact ones.
     """
 
     rules: VenueRules
     configured: Configurations
     easy_to_borrow: bool
-    shut: Callable[[str], bool]
+    figures: Figures
     last_price: Decimal
     position: Decimal
     held: Decimal
-    equity: Callable[[], Decimal]
-    gross: Callable[[], Decimal]
-    buying_power: Callable[[], Decimal]
     sure_power: float
     reserve_price: Decimal
     same_side_orders: Collection[VenueOrder]
@@ -51,17 +64,22 @@ class Situation(NamedTuple):
 
     def closes(self, side: str) -> bool:
         """Whether an order of this side reduces the position."""
-        return self.position * SIGN[side] < 0
+        return bool(self.position) and self.position * SIGN[side] < 0
+
+
+_VOCABULARY: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("side", tuple(SIGN)), ("type", TYPES), ("time_in_force", TIMES_IN_FORCE), ("order_class", CLASSES),
+)
+_COMBINATIONS = frozenset(product(*(known for _, known in _VOCABULARY)))
 
 
 def check_vocabulary(request: OrderRequest) -> None:
     """Side, type, time in force and class are words that this venue knows."""
-    for name, value, known in (
-        ("side", request.side, tuple(SIGN)), ("type", request.type, TYPES),
-        ("time_in_force", request.time_in_force, TIMES_IN_FORCE), ("order_class", request.order_class, CLASSES),
-    ):
-        if value not in known:
-            raise refusal("invalid", detail=f"invalid {name} {value!r}: this venue takes {', '.join(known)}")
+    if (request.side, request.type, request.time_in_force, request.order_class) not in _COMBINATIONS:
+        for name, known in _VOCABULARY:
+            if getattr(request, name) not in known:
+                value = getattr(request, name)
+                raise refusal("invalid", detail=f"invalid {name} {value!r}: this venue takes {', '.join(known)}")
     if request.client_order_id is not None and not 0 < len(request.client_order_id) <= 128:
         raise refusal("invalid", detail="client_order_id must have 1 to 128 characters")
 
@@ -102,13 +120,17 @@ def check_prices(request: OrderRequest) -> None:
             raise refusal("invalid", detail=f"{request.type} orders require {name} price")
         if value is not None and not needed and not oco:
             raise refusal("invalid", detail=f"{request.type} orders require no {name} price")
-    for field, price in (
-        ("limit_price", request.limit_price), ("stop_price", request.stop_price),
-        ("take_profit.limit_price", request.take_profit), ("stop_loss.stop_price", request.stop_loss),
-        ("stop_loss.limit_price", request.stop_loss_limit),
-    ):
-        if price is not None:
-            check_tick(field, price)
+    if request.limit_price is not None:
+        check_tick("limit_price", request.limit_price)
+    if request.stop_price is not None:
+        check_tick("stop_price", request.stop_price)
+    if request.order_class != "simple":
+        for field, price in (
+            ("take_profit.limit_price", request.take_profit), ("stop_loss.stop_price", request.stop_loss),
+            ("stop_loss.limit_price", request.stop_loss_limit),
+        ):
+            if price is not None:
+                check_tick(field, price)
     check_trail(request.type, request.trail_price, request.trail_percent)
 
 
@@ -225,7 +247,7 @@ def check_shorting(request: OrderRequest, situation: Situation) -> None:
         return
     rules = situation.rules
     allowed = rules.shorting and not situation.configured.no_shorting
-    if not allowed or situation.equity() < rules.margin_minimum_equity:
+    if not allowed or situation.figures.equity() < rules.margin_minimum_equity:
         raise refusal("shorting_disabled")
     if not situation.easy_to_borrow:
         raise refusal("not_shortable", symbol=request.symbol)
@@ -245,7 +267,7 @@ def check_account(request: OrderRequest, situation: Situation) -> None:
 def check_window(request: OrderRequest, situation: Situation) -> None:
     """Orders for an auction come before it, or in the evening for the next one."""
     kind = request.time_in_force
-    if kind in ("opg", "cls") and situation.shut(kind):
+    if kind in ("opg", "cls") and situation.figures.shut(kind):
         hours = "9:28am" if kind == "opg" else "3:50pm"
         raise refusal("unprocessable", detail=f"{kind} orders are not accepted from {hours} to 7:00pm ET")
 
@@ -287,9 +309,9 @@ def check_buying_power(request: OrderRequest, situation: Situation) -> None:
     cost = (request.notional or Decimal(0)) if qty is None else qty * situation.reserve_price
     if float(cost) <= situation.sure_power:
         return
-    if situation.gross() > situation.rules.closing_only_above * situation.equity():
+    if situation.figures.gross() > situation.rules.closing_only_above * situation.figures.equity():
         raise refusal("closing_only")
-    power = situation.buying_power()
+    power = situation.figures.buying_power()
     if cost > power:
         raise refusal("buying_power", {"buying_power": str(power), "cost_basis": str(cost)})
 

@@ -38,7 +38,7 @@ IMMEDIATE = frozenset({"ioc", "fok"})
 FLEETING = frozenset({"ioc", "fok", "opg", "cls"})
 
 
-class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An order as a client asks for it; either ``qty`` (shares) or ``notional`` (dollars)."""
 
     symbol: str
@@ -59,7 +59,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     extended_hours: bool = False
 
 
-class VenueOrder(msgspec.Struct, kw_only=True):
+class VenueOrder(msgspec.Struct, kw_only=True, gc=False):
     """An order at the venue. Events carry copies; the venue alone changes the original.
 
     ``working_type`` is what the order is now: a stop that was touched is a market order. ``exits`` names the
@@ -142,7 +142,7 @@ class VenueOrder(msgspec.Struct, kw_only=True):
         return best * (1.0 + self.sign * float(self.trail_percent or 0) / 100.0)
 
 
-class VenueEvent(msgspec.Struct, kw_only=True):
+class VenueEvent(msgspec.Struct, kw_only=True, gc=False):
     """One trade update. ``seq`` counts all events of the venue's life from 1, across restarts.
 
     ``price``, ``qty``, ``position_qty`` (signed, after the fill) and ``costs`` belong to fills alone.
@@ -160,7 +160,7 @@ class VenueEvent(msgspec.Struct, kw_only=True):
     costs: FillCosts | None = None
 
 
-class Activity(msgspec.Struct, frozen=True, kw_only=True):
+class Activity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One execution in the account's history."""
 
     execution_id: str

@@ -26,10 +26,12 @@ class Valuation:
         self._prices = prices
         self._values = (ZERO, ZERO)
         self._values_at = (-1, -1)
+        self._rough = (0.0, 0.0)
+        self._rough_at = (-1, -1)
 
     def forget(self) -> None:
         """Compute the next answer anew: something else than a bar or a fill changed."""
-        self._values_at = (-1, -1)
+        self._values_at = self._rough_at = (-1, -1)
 
     def market_values(self, played: int) -> tuple[Decimal, Decimal]:
         """Long and short (negative) market value; computed once between two fills of one bar."""
@@ -68,18 +70,25 @@ class Valuation:
 
     def sure_power(self, played: int, multiplier: Decimal, rules: VenueRules) -> float:
         """Buying power in floating point less a margin for its error; 0 where only the exact figures can tell."""
-        if not played or self._prices.split_at == played:
+        key = (played, self._book.fills)
+        if self._rough_at != key:
+            self._rough, self._rough_at = self._rough_values(played), key
+        equity, gross = self._rough
+        if not equity > 1.01 * float(rules.margin_minimum_equity):        # NaN: a symbol without this bar
             return 0.0
+        return (float(multiplier) * equity - gross - float(self._desk.reserved)) * 0.999 - 1.0
+
+    def _rough_values(self, played: int) -> tuple[float, float]:
+        """Equity and gross value in floating point; zero where the last bar's closes are not today's prices."""
+        if not played or self._prices.split_at == played:
+            return 0.0, 0.0
         row = self._panel.close[played - 1]
         net = gross = 0.0
         for symbol, holding in self._book.holdings.items():
             value = float(holding.qty) * float(row[self._columns[symbol]])
             net += value
             gross += abs(value)
-        equity = float(self._book.cash) + net
-        if not equity > 1.01 * float(rules.margin_minimum_equity):        # NaN: a symbol without this bar
-            return 0.0
-        return (float(multiplier) * equity - gross - float(self._desk.reserved)) * 0.999 - 1.0
+        return float(self._book.cash) + net, gross
 
     def position(self, symbol: str, played: int) -> PositionView:
         """One position; KeyError when flat."""

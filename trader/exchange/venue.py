@@ -49,6 +49,7 @@ from trader.exchange.views import AccountView, EquityPoint, PositionView
 if TYPE_CHECKING:
     from trader.exchange.watchlists import Watchlist
 
+MULTIPLIERS = {"1": Decimal(1), "2": Decimal(2), "4": Decimal(4)}
 UNCHANGEABLE = PENDING_STATUSES | {"accepted"}
 
 
@@ -427,10 +428,26 @@ class Venue:
         last_equity = history[-behind].equity if len(history) >= behind else self.accounts_book.deposited
         return self.valuation.account(self.index, self.multiplier, self.rules, last_equity)
 
+    def equity(self) -> Decimal:
+        """Cash and positions at the market's last prices."""
+        return self.valuation.equity(self.index)
+
+    def gross(self) -> Decimal:
+        """The value of all positions, whatever their side."""
+        return self.valuation.gross(self.index)
+
+    def buying_power(self) -> Decimal:
+        """What opening orders may still reserve."""
+        return self.account().buying_power
+
+    def shut(self, time_in_force: str) -> bool:
+        """Whether the venue takes no orders for an auction now."""
+        return self.hours.shut(time_in_force, self.index, self.now_ns)
+
     @property
     def multiplier(self) -> Decimal:
         """What the broker and the account's owner allow; `account` says what applies at its equity."""
-        return min(self.rules.margin_multiplier, Decimal(self.configurations.max_margin_multiplier))
+        return min(self.rules.margin_multiplier, MULTIPLIERS[self.configurations.max_margin_multiplier])
 
     @property
     def activities(self) -> list[Activity]:
@@ -479,13 +496,11 @@ class Venue:
             _, ask = self.price_book.quote(column, self.index, self.fill_model.half_spread_bps)
             reserve = max(request.limit_price or ZERO, ask * self.rules.short_reserve_factor)
         position = self.accounts_book.quantity(request.symbol)
-        closes = position * SIGN[request.side] < 0
-        valuation, index = self.valuation, self.index
+        closes = bool(position) and position * SIGN[request.side] < 0
+        desk = self.desk
         return Situation(
-            self.rules, self.configurations, request.symbol not in self.hard_to_borrow,
-            lambda kind: self.hours.shut(kind, index, self.now_ns),
-            last, position, self.desk.held_quantity(column, request.side) if closes else ZERO,
-            lambda: valuation.equity(index), lambda: valuation.gross(index), lambda: self.account().buying_power,
-            0.0 if closes else valuation.sure_power(index, self.multiplier, self.rules), reserve,
-            self.desk.on_side(column, request.side), self.desk.on_side(column, OPPOSITE[request.side]),
+            self.rules, self.configurations, request.symbol not in self.hard_to_borrow, self, last, position,
+            desk.held_quantity(column, request.side) if closes else ZERO,
+            0.0 if closes else self.valuation.sure_power(self.index, self.multiplier, self.rules), reserve,
+            desk.on_side(column, request.side), desk.on_side(column, OPPOSITE[request.side]),
         )

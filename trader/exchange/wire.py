@@ -61,6 +61,7 @@ class ReplaceBody(msgspec.Struct):
     client_order_id: str | None = None
 
 
+_ONE = Decimal(1)
 _NO_LEG = LegBody()
 _SETTINGS = frozenset(Configurations.__struct_fields__)
 _order_body = msgspec.json.Decoder(OrderBody)
@@ -126,12 +127,15 @@ def read_replacement(body: bytes) -> dict[str, Any]:
 
 def plain(value: Decimal | None) -> Decimal | None:
     """The number without trailing zeros or exponent: 10.0 and 1E1 are 10."""
-    if value is None:
-        return None
-    if not value.is_finite() or abs(value.adjusted()) > 18:
+    return value if value is None or not value.is_finite() else _plain(value)
+
+
+@lru_cache(maxsize=16_384)
+def _plain(value: Decimal) -> Decimal:
+    if abs(value.adjusted()) > 18:
         return value
     whole = value.to_integral_value()
-    return whole.quantize(Decimal(1)) if whole == value else value.normalize()
+    return whole.quantize(_ONE) if whole == value else value.normalize()
 
 
 # --- writing ------------------------------------------------------------------------------------------------
