@@ -60,6 +60,7 @@ MARGIN = 2.0                                # Alpaca's for accounts of $2,000 an
 HALT_SECONDS = 60.0                         # a caller of emergency_halt waits so long for "flat"
 CONTROL_HALT_SECONDS = 3.0                  # a command line hears sooner; the halt goes on
 TRADE_STREAM_SECONDS = 15.0
+RECOVER_SECONDS = 10.0                      # for the fate of orders that were being sent when the last session died
 
 
 class AlphaTradeSystem:
@@ -238,7 +239,7 @@ class AlphaTradeSystem:
                     ts=self._clock.now_ns(), client_order_id=order.client_order_id, reason="never left"))
         await self.link.start(TRADE_STREAM_SECONDS)
         await self.market.start(TRADE_STREAM_SECONDS)
-        self.link.recover(self.book)
+        await self.link.recover(self.book, RECOVER_SECONDS)
         engine.risk.system.reconciled = False           # no entries before the first green comparison
         green = await self.link.reconcile()
         await self._carrier.settle()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from trader.core import events as ev
-from trader.core.book import Book
+from trader.core.book import Book, Order
 from trader.core.clock import Clock, VirtualClock, to_ns
 from trader.core.commands import Submit
 from trader.core.orders import OrderState
@@ -60,16 +61,24 @@ class BrokerLink:
         """Compare and resolve until both sides agree; BrokerError when the broker is away."""
         return await self.reconciler.run_until_green()
 
-    def recover(self, book: Book) -> None:
-        """Look for orders that an earlier session was sending when it died."""
-        for order in list(book.open_orders.values()):
-            if order.state in (OrderState.SUBMITTING, OrderState.UNKNOWN) and not order.parent:
-                self.orders.recover(Submit(
-                    client_order_id=order.client_order_id, symbol=order.symbol, side=order.side,
-                    quantity=order.quantity, order_type=order.order_type, time_in_force=order.time_in_force,
-                    limit_price=order.limit_price, stop_price=order.stop_price, take_profit=order.take_profit,
-                    stop_loss=order.stop_loss,
-                ))
+    async def recover(self, book: Book, wait_s: float) -> None:
+        """Look for orders that an earlier session was sending when it died, and wait for their fate.
+
+        Whoever is still unknown after ``wait_s`` seconds goes on being looked for; its symbol stays locked.
+        """
+        deadline = time.monotonic() + wait_s
+        for order in _unsure(book):
+            self._take(ev.OrderUnknown(
+                ts=self._clock.now_ns(), client_order_id=order.client_order_id,
+                message="it was being sent when the session before ended"))
+            self.orders.recover(Submit(
+                client_order_id=order.client_order_id, symbol=order.symbol, side=order.side,
+                quantity=order.quantity, order_type=order.order_type, time_in_force=order.time_in_force,
+                limit_price=order.limit_price, stop_price=order.stop_price, take_profit=order.take_profit,
+                stop_loss=order.stop_loss,
+            ))
+        while _unsure(book) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
         """Close stream, probes and connections."""
@@ -103,6 +112,12 @@ class BrokerLink:
 
     async def _execute(self, command: Any) -> None:
         await self._carrier_of().carry_out([command])
+
+
+def _unsure(book: Book) -> list[Order]:
+    """Orders that may or may not be at the broker."""
+    return [order for order in book.open_orders.values()
+            if order.state in (OrderState.SUBMITTING, OrderState.UNKNOWN) and not order.parent]
 
 
 def _moment(raw: dict[str, Any]) -> int:
