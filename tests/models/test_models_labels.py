@@ -24,7 +24,14 @@ from trader.models.labels import (
     triple_barrier,
 )
 from trader.models.meta_labeling import TripleBarrierLabeler
-from trader.models.weights import concurrency, return_attribution, time_decay, uniqueness
+from trader.models.weights import (
+    concurrency,
+    draw_probabilities,
+    return_attribution,
+    sequential_bootstrap,
+    time_decay,
+    uniqueness,
+)
 
 ORACLES = Path(__file__).parent.parent / "oracles"
 
@@ -203,3 +210,24 @@ def test_time_decay_runs_from_oldest_to_one():
 
 def test_stride_events():
     assert stride_events(10, 4, 1).tolist() == [1, 5, 9]
+
+
+def test_sequential_bootstrap_known_answer():
+    # three labels over six bars, the second drawn already: 5/14, 3/14, 6/14 (AFML 4.5.3)
+    found = draw_probabilities([0, 2, 4], [2, 3, 5], 6, drawn=[1])
+    np.testing.assert_allclose(found, np.array([5, 3, 6]) / 14)
+    np.testing.assert_allclose(draw_probabilities([0, 2, 4], [2, 3, 5], 6, drawn=[]), np.full(3, 1 / 3))
+
+
+def test_sequential_bootstrap_draws_less_overlap_than_chance():
+    drawn, by_chance = [], []
+    for seed in range(200):                 # the experiment of AFML 4.5.4: 0.6 by chance, 0.7 drawn in sequence
+        rng = np.random.default_rng(seed)
+        start = rng.integers(0, 100, 10)
+        end = start + rng.integers(1, 5, 10)
+        for rows, found in ((sequential_bootstrap(start, end, 105, rng), drawn), (rng.integers(0, 10, 10), by_chance)):
+            found.append(uniqueness(start[rows], end[rows], 105).mean())
+    assert np.median(by_chance) == pytest.approx(0.6, abs=0.04)
+    assert np.median(drawn) == pytest.approx(0.7, abs=0.04)
+    same = [sequential_bootstrap(start, end, 105, np.random.default_rng(1), 60).tolist() for _ in range(2)]
+    assert same[0] == same[1]

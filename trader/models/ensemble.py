@@ -5,29 +5,39 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from trader.core.probe import Health
-from trader.models.base import BoosterModel, FloatArray, Learner
+from trader.models.base import BoosterModel, FloatArray, Learner, as_matrix
+from trader.models.blending import POOLS, Pool
 from trader.models.ml_model import LEARNERS, make_learner
+from trader.models.oof import out_of_fold
+from trader.models.validation import WalkForward
 
 logger = logging.getLogger("alphatrade.models")
 
-VOTING = ("soft", "hard")
+LEARNT = tuple(POOLS)           # votes whose weights are learnt on out-of-fold predictions
+VOTING = ("soft", "hard", *LEARNT)
+_BLEND_BLOCKS = 5
 _FACTS = "ensemble.json"
 
 
 class EnsembleModel(Learner):
-    """Weighted mean of the members' probabilities (``soft``) or of their votes (``hard``).
+    """Weighted mean of the members' probabilities (``soft``) or of their votes (``hard``), or a pool that learns.
+
+    ``weighted`` learns the weights of the mean, ``stacking`` those of a product of powers and a factor for each
+    class; both on predictions of blocks of time by members that were trained on the blocks before.
 
     Parameters
     ----------
     models : names (``catboost``, ``xgboost``, ``lightgbm``), or learners
-    voting : ``soft`` or ``hard``
-    weights : one per member, equal when None
+    voting : ``soft``, ``hard``, ``weighted`` or ``stacking``
+    weights : one per member, equal when None; of ``soft`` and ``hard``
     random_state : seed of members made by name
     **settings : for members made by name (``iterations``, ``learning_rate``, ``depth``, …)
 
@@ -56,7 +66,10 @@ class EnsembleModel(Learner):
             while name in self.members:
                 name += "+"
             self.members[name] = member
+        if weights is not None and voting in LEARNT:
+            raise ValueError(f"voting {voting!r} learns its weights; give weights with voting='soft'")
         self.weights = self._checked(weights)
+        self.pool_: Pool | None = None
         self.classes = next(iter(self.members.values())).classes
         self.failures: dict[str, str] = {}
 
@@ -68,12 +81,43 @@ class EnsembleModel(Learner):
     def fit(
         self, X: Any, y: Any, validation_data: tuple[Any, Any] | None = None,
         early_stopping_rounds: int | None = None, sample_weight: Any = None,
+        spans: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> Self:
-        """Train every member on the same data; arguments as for ``BoosterModel.fit``."""
+        """Train every member on the same data; arguments as for ``BoosterModel.fit``.
+
+        ``spans`` are label starts and ends, without which ``weighted`` and ``stacking`` cannot be learnt.
+        """
+        if self.voting in LEARNT and spans is None:
+            raise ValueError(f"voting {self.voting!r} is learnt on purged predictions: pass spans=(t0, t1)")
         self._note_features(X)
         for member in self.members.values():
             member.fit(X, y, validation_data, early_stopping_rounds, sample_weight)
+        if spans is not None:
+            self.learn_blend(X, y, spans, sample_weight)
         return self
+
+    def learn_blend(self, X: Any, y: Any, spans: tuple[ArrayLike, ArrayLike], sample_weight: Any = None) -> None:
+        """Learn how much each trained member counts; nothing to do for ``soft`` and ``hard``.
+
+        Every block of time but the first is predicted by members trained on the blocks before it whose labels had
+        ended by then; the pool is fitted to those predictions.
+        """
+        if self.voting not in LEARNT:
+            return
+        raw = np.asarray(y, dtype=np.float64)
+        keep = np.isfinite(raw)
+        values, labels = as_matrix(X)[keep], raw[keep].astype(np.int64)
+        whole = np.ones(len(raw)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        weight = whole[keep]
+        t0, t1 = (np.asarray(edge, dtype=np.int64)[keep] for edge in spans)
+        folds = WalkForward(t0, t1, _BLEND_BLOCKS)
+        fresh = self.refitted({name: member.best_iteration_ or 1 for name, member in self.members.items()})
+        stack = np.stack([
+            out_of_fold(partial(_untrained, member), values, labels, folds, weight) for member in fresh.members.values()
+        ])
+        known = np.isfinite(stack).all(axis=(0, 2))
+        codes = np.searchsorted(self.classes_, labels)
+        self.pool_ = POOLS[self.voting]().fit(stack[:, known], codes[known], weight[known])
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Shape ``(n, n_classes)``; ``failures`` names members that could not take part.
@@ -86,9 +130,10 @@ class EnsembleModel(Learner):
             no member could predict
         """
         values = self._check_features(X)
-        total, weight = np.zeros((len(values), len(self.classes))), 0.0
+        said: list[FloatArray] = []
+        present: list[int] = []
         failures: dict[str, str] = {}
-        for (name, member), share in zip(self.members.items(), self.weights, strict=True):
+        for place, (name, member) in enumerate(self.members.items()):
             try:
                 probability = member.predict_proba(values)
                 if not np.all(np.isfinite(probability)):
@@ -96,15 +141,26 @@ class EnsembleModel(Learner):
             except Exception as error:      # whatever a library raises: the others can still vote
                 failures[name] = f"{type(error).__name__}: {error}"
                 continue
-            if self.voting == "hard":
-                probability = np.eye(len(self.classes))[np.argmax(probability, axis=1)]
-            total += share * probability
-            weight += share
+            said.append(probability)
+            present.append(place)
         for name in failures.keys() - self.failures.keys():
             logger.warning("model %s left out of the ensemble: %s", name, failures[name])
         self.failures = failures
-        if weight == 0.0:
+        if not sum(self.weights[place] for place in present):
             raise RuntimeError(f"no member of the ensemble could predict: {failures}")
+        return self._blend(said, present)
+
+    def _blend(self, said: list[FloatArray], present: list[int]) -> FloatArray:
+        if self.voting in LEARNT:
+            if self.pool_ is None:
+                raise ValueError(f"the weights of voting {self.voting!r} are not learnt yet: call fit or learn_blend")
+            return self.pool_.apply(np.stack(said), present)
+        total, weight = np.zeros_like(said[0]), 0.0
+        for probability, place in zip(said, present, strict=True):
+            if self.voting == "hard":
+                probability = np.eye(len(self.classes))[np.argmax(probability, axis=1)]
+            total += self.weights[place] * probability
+            weight += self.weights[place]
         return total / weight
 
     def health_check(self) -> Health:
@@ -131,10 +187,12 @@ class EnsembleModel(Learner):
         stems = [f"{i}-{member.kind}" for i, member in enumerate(self.members.values())]
         for stem, member in zip(stems, self.members.values(), strict=True):
             paths += member.save(root, stem)
-        facts = {
+        facts: dict[str, Any] = {
             "voting": self.voting, "weights": list(self.weights), "stems": stems,
             "kinds": [member.kind for member in self.members.values()],
         }
+        if self.pool_ is not None:
+            facts["pool"] = self.pool_.to_dict()
         (root / _FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
         return [*paths, root / _FACTS]
 
@@ -145,22 +203,18 @@ class EnsembleModel(Learner):
         facts = json.loads((root / _FACTS).read_text())
         pairs = zip(facts["kinds"], facts["stems"], strict=True)
         members = [LEARNERS[kind].load(root, stem) for kind, stem in pairs]
-        model = cls(members, facts["voting"], facts["weights"])
+        learnt = facts["voting"] in LEARNT
+        model = cls(members, facts["voting"], None if learnt else facts["weights"])
+        if learnt:
+            model.pool_ = POOLS[facts["voting"]].from_dict(facts["pool"])
         model.n_features_in_ = members[0].n_features_in_
         model.feature_names_in_ = members[0].feature_names_in_
         return model
 
     def refitted(self, iterations: Mapping[str, int]) -> EnsembleModel:
         """An untrained copy whose members grow the given number of trees."""
-        fresh = [
-            type(member)(
-                iterations=iterations[name], learning_rate=member.learning_rate, depth=member.depth,
-                random_state=member.random_state, classes=member.classes, thread_count=member.thread_count,
-                **member.params,
-            )
-            for name, member in self.members.items()
-        ]
-        return EnsembleModel(fresh, self.voting, self.weights)
+        fresh = [_untrained(member, iterations[name]) for name, member in self.members.items()]
+        return EnsembleModel(fresh, self.voting, None if self.voting in LEARNT else self.weights)
 
     def _checked(self, weights: Sequence[float] | None) -> tuple[float, ...]:
         if weights is None:
@@ -168,3 +222,12 @@ class EnsembleModel(Learner):
         if len(weights) != len(self.members) or min(weights) < 0 or sum(weights) <= 0:
             raise ValueError(f"weights must be {len(self.members)} numbers >= 0, not all 0; got {weights}")
         return tuple(float(w) for w in weights)
+
+
+def _untrained(member: BoosterModel, iterations: int | None = None) -> BoosterModel:
+    """A copy that has learnt nothing, with as many trees to grow or another number."""
+    return type(member)(
+        iterations=member.iterations if iterations is None else iterations, learning_rate=member.learning_rate,
+        depth=member.depth, random_state=member.random_state, classes=member.classes,
+        thread_count=member.thread_count, **member.params,
+    )

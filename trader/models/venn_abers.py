@@ -41,7 +41,7 @@ class VennAbersCalibrator:
         if len(score) > _MOST_SCORES:
             group = np.arange(len(score)) * _MOST_SCORES // len(score)
             score, where = np.bincount(group, score) / np.bincount(group), group[where]
-        weight, ones = np.bincount(where).astype(np.float64), np.bincount(where, y)
+        weight, ones = np.bincount(where).astype(np.float64), np.bincount(where, y).astype(np.float64)
         self.x = score
         self.high = _as_a_one(weight, ones)
         self.low = 1.0 - _as_a_one(weight[::-1], (weight - ones)[::-1])[::-1]     # a 0 is a 1 seen in the mirror

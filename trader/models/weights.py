@@ -1,4 +1,4 @@
-"""How much each label counts when labels overlap: concurrency, uniqueness, return attribution, time decay.
+"""How much each label counts when labels overlap: concurrency, uniqueness, return attribution, decay, bootstrap.
 
 Reference: López de Prado (2018), chapter 4. A label is alive on every bar from entry to touch, both included.
 """
@@ -59,6 +59,47 @@ def time_decay(unique: ArrayLike, oldest: float = 1.0) -> FloatArray:
     slope = (1.0 - oldest) / cumulated[-1] if oldest >= 0 else 1.0 / ((oldest + 1.0) * cumulated[-1])
     decay: FloatArray = np.maximum(1.0 - slope * cumulated[-1] + slope * cumulated, 0.0)
     return decay
+
+
+def draw_probabilities(start: ArrayLike, end: ArrayLike, n_bars: int, drawn: ArrayLike) -> FloatArray:
+    """Chance of each label to be drawn next, given those drawn: its mean uniqueness beside them (AFML 4.5.3)."""
+    first, last = _spans(start, end, n_bars)
+    chosen = np.asarray(drawn, dtype=np.int64)
+    return _next_draw(first, last, concurrency(first[chosen], last[chosen], n_bars))
+
+
+def sequential_bootstrap(
+    start: ArrayLike, end: ArrayLike, n_bars: int, rng: np.random.Generator, n_draws: int | None = None
+) -> IntArray:
+    """Draw labels with replacement, each the less likely the more it overlaps those drawn before (AFML 4.5).
+
+    Parameters
+    ----------
+    start, end : bars, inclusive, shape ``(n_events,)``
+    rng : the same generator state gives the same draws
+    n_draws : as many as there are labels when None
+
+    Returns
+    -------
+    Rows in the order drawn, shape ``(n_draws,)``. Costs ``n_draws * (n_bars + n_events)``.
+    """
+    first, last = _spans(start, end, n_bars)
+    wanted = len(first) if n_draws is None else n_draws
+    alive = np.zeros(n_bars, dtype=np.int64)
+    drawn = np.empty(wanted, dtype=np.int64)
+    for k in range(wanted):
+        chance = np.cumsum(_next_draw(first, last, alive))
+        row = min(int(np.searchsorted(chance, rng.random() * chance[-1], side="right")), len(first) - 1)
+        drawn[k] = row
+        alive[first[row]:last[row] + 1] += 1
+    return drawn
+
+
+def _next_draw(first: IntArray, last: IntArray, alive: IntArray) -> FloatArray:
+    total = np.concatenate(([0.0], np.cumsum(1.0 / (alive + 1.0))))
+    unique = (total[last + 1] - total[first]) / (last + 1 - first)
+    chance: FloatArray = unique / unique.sum()
+    return chance
 
 
 def _spans(start: ArrayLike, end: ArrayLike, n_bars: int) -> tuple[IntArray, IntArray]:

@@ -149,6 +149,7 @@ def fit_final(
         member.fit(samples.X, samples.y, sample_weight=samples.weight)
         member.feature_names_in_ = tuple(names)
         after_member()
+    final.learn_blend(samples.X, samples.y, (samples.t0, samples.t1), samples.weight)
     return final
 
 
@@ -173,10 +174,11 @@ def _fit_fold(known: Samples, settings: TrainingSettings, seed: int) -> Ensemble
     early, late = purged_holdout(known.t0, known.t1, settings.validation.holdout_share)
     model = _ensemble(settings, seed)
     if len(np.unique(known.y[early])) < 2 or not np.isin(known.y[late], known.y[early]).any():
-        return model.fit(known.X, known.y, sample_weight=known.weight)
+        return model.fit(known.X, known.y, sample_weight=known.weight, spans=(known.t0, known.t1))
     return model.fit(
         known.X[early], known.y[early], validation_data=(known.X[late], known.y[late]),
         early_stopping_rounds=settings.model.early_stopping_rounds, sample_weight=known.weight[early],
+        spans=(known.t0[early], known.t1[early]),
     )
 
 

@@ -14,7 +14,7 @@ from trader.core.days import days_of
 from trader.core.panel import FIELDS, BarPanel, FloatArray, IntArray
 from trader.models.events import cusum_events, stride_events
 from trader.models.labels import barrier_volatility, session_last_index, triple_barrier
-from trader.models.weights import time_decay, uniqueness
+from trader.models.weights import return_attribution, sequential_bootstrap, time_decay, uniqueness
 from trader.pipeline.training_settings import LabelSettings, TrainingSettings
 
 _MIN_KNOWN = 0.5        # share of the features that a sample must have
@@ -68,10 +68,9 @@ def build_samples(
     if not parts:
         none, rows = np.empty(0), np.empty(0, dtype=np.int64)
         return Samples(np.empty((0, features.shape[2])), rows, rows, rows, none, rows, none, none)
-    columns = [np.concatenate([part[k] for part in parts]) for k in range(7)]
+    columns = [np.concatenate([part[k] for part in parts]) for k in range(8)]
     order = np.lexsort((columns[5], columns[2]))
-    X, y, t0, t1, ret, symbol, unique = (column[order] for column in columns)
-    weight = unique if settings.weights.uniqueness else np.ones(len(y))
+    X, y, t0, t1, ret, symbol, unique, weight = (column[order] for column in columns)
     weight = weight * time_decay(unique, settings.weights.oldest)
     return Samples(X, y, t0, t1, ret, symbol, unique, weight / weight.mean())
 
@@ -99,10 +98,28 @@ def _of_symbol(
     )
     done = found.resolved
     start, end = events[done], found.touch_index[done]
+    unique = uniqueness(start, end, len(close))
     return (
         features[present[start], j], found.label[done].astype(np.int64), present[start], present[end],
-        found.ret[done], np.full(len(start), j), uniqueness(start, end, len(close)),
+        found.ret[done], np.full(len(start), j), unique, _weight(settings, close, start, end, unique, j),
     )
+
+
+def _weight(
+    settings: TrainingSettings, close: FloatArray, start: IntArray, end: IntArray, unique: FloatArray, j: int
+) -> FloatArray:
+    """How much each label of a symbol counts, before time decay."""
+    wanted = settings.weights
+    weight = unique.copy() if wanted.uniqueness else np.ones(len(unique))
+    if not len(weight):
+        return weight
+    if wanted.by_return:
+        moves = np.concatenate(([0.0], np.diff(np.log(close))))
+        weight *= return_attribution(start + 1, end, moves)         # the entry bar's own return came before
+    if wanted.sequential_bootstrap:
+        drawn = sequential_bootstrap(start, end, len(close), np.random.default_rng([settings.seed, j]))
+        weight *= np.bincount(drawn, minlength=len(weight))
+    return weight
 
 
 def panel_hash(panel: BarPanel) -> str:

@@ -59,7 +59,7 @@ class ModelSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The ensemble."""
 
     members: tuple[Literal["catboost", "xgboost", "lightgbm"], ...] = ("catboost", "xgboost", "lightgbm")
-    voting: Literal["soft", "hard"] = "soft"
+    voting: Literal["soft", "hard", "weighted", "stacking"] = "soft"
     iterations: PositiveInt = 200
     learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     depth: Annotated[int, msgspec.Meta(ge=1, le=12)] = 5
@@ -83,13 +83,15 @@ class WeightSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How much each label counts."""
 
     uniqueness: bool = True
+    by_return: bool = False                     # labels count by the return that is theirs alone
+    sequential_bootstrap: bool = False          # drawn with replacement, the less likely the more they overlap
     oldest: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0    # weight of the oldest label against the newest
 
 
 class CalibrationSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Candidates of the calibration."""
 
-    methods: tuple[Literal["none", "temperature", "platt", "beta", "isotonic"], ...] = (
+    methods: tuple[Literal["none", "temperature", "platt", "beta", "isotonic", "venn_abers"], ...] = (
         "none", "temperature", "platt", "beta", "isotonic")
 
 
