@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal as D
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from exchange_markets import FREE, MONDAY_OPEN, QUARTER
@@ -12,6 +14,8 @@ from exchange_markets import FREE, MONDAY_OPEN, QUARTER
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.panel import BarPanel
 from trader.exchange.errors import VenueError
+from trader.exchange.persist import VenueStore
+from trader.exchange.snapshot import take_state
 from trader.exchange.types import OrderRequest, VenueRules
 from trader.exchange.venue import Venue
 
@@ -473,8 +477,6 @@ def test_wash_trades_by_type(
 
 
 def test_a_suspended_account_takes_no_orders(market: Market) -> None:
-    import msgspec
-
     venue = market([CALM] * 3)
     venue.configure(msgspec.structs.replace(venue.configurations, suspend_trade=True))
     with pytest.raises(VenueError, match="rejected by user request"):
@@ -484,3 +486,40 @@ def test_a_suspended_account_takes_no_orders(market: Market) -> None:
         venue.submit(wish("sell"))
     venue.configure(msgspec.structs.replace(venue.configurations, max_margin_multiplier="1"))
     assert venue.account().buying_power == 100_000
+
+
+def test_a_stored_venue_keeps_settings_changes_halts_splits_and_lists(market: Market, tmp_path: Path) -> None:
+    bars = [CALM] * 9
+
+    def fresh() -> Venue:
+        return market({"AAPL": bars, "MSFT": bars}, per_day=3, rules=SLOW)
+
+    venue = fresh()
+    venue.submit(wish())
+    while venue.hours.inside_day(venue.index):
+        venue.step()
+    venue.apply_split("AAPL", D(2))
+    venue.step()
+    trail = venue.submit(wish("sell", type="trailing_stop", trail_percent=D(5), time_in_force="gtc"))
+    venue.step()
+    other = venue.submit(wish(symbol="MSFT", type="limit", limit_price=D(90)))
+    venue.replace(other.id, qty=D(20))
+    venue.halt("MSFT")
+    venue.set_borrow("MSFT", easy=False)
+    venue.configure(msgspec.structs.replace(venue.configurations, no_shorting=True))
+    with VenueStore(tmp_path / "venue.sqlite") as store:
+        store.save(venue)
+    back = fresh()
+    with VenueStore(tmp_path / "venue.sqlite") as store:
+        assert store.load(back)
+    assert take_state(back) == take_state(venue)
+    assert back.order(trail.id) == venue.order(trail.id)
+    assert back.account() == venue.account()
+    for each in (venue, back):
+        each.drain()
+        each.resume("MSFT")
+        each.step()
+        each.step()
+    assert [msgspec.structs.asdict(event) for event in back.drain()] == [
+        msgspec.structs.asdict(event) for event in venue.drain()
+    ]

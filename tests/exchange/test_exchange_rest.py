@@ -61,6 +61,7 @@ class Exchange(NamedTuple):
 
     venue: Venue
     control: Control
+    port: int
     trading: TradingClient
     data: StockHistoricalDataClient
 
@@ -75,7 +76,8 @@ def exchange_of(venue: Venue) -> Iterator[Exchange]:
         base = f"http://127.0.0.1:{server.port}"
         trading = TradingClient("key", "secret", url_override=base)
         trading._retry = 0
-        yield Exchange(venue, control, trading, StockHistoricalDataClient("key", "secret", url_override=base))
+        data = StockHistoricalDataClient("key", "secret", url_override=base)
+        yield Exchange(venue, control, server.port, trading, data)
 
 
 @pytest.fixture
@@ -392,3 +394,29 @@ def test_closing_everything_over_and_under_the_halfway_line(exchange: Exchange) 
     assert [answer.status for answer in answers] == [200, 200]
     exchange.step()
     assert trading.get_all_positions() == []
+
+
+def test_the_newer_clock_and_calendar(exchange: Exchange) -> None:
+    clock = _v3(exchange, "/v3/clock?markets=NYSE,IEX")
+    assert [found["market"]["mic"] for found in clock["clocks"]] == ["XNYS", "IEXG"]
+    first = clock["clocks"][0]
+    assert (first["phase"], first["is_market_day"]) == ("core", True)
+    assert first["phase_until"] == first["next_market_close"]
+    exchange.step(2)
+    assert _v3(exchange, "/v3/clock")["clocks"][0]["phase"] == "closed"
+    days = _v3(exchange, "/v3/calendar/NYSE?start=2024-07-02&end=2024-07-05")["calendar"]
+    assert [(day["date"], day["core_end"]) for day in days] == [
+        ("2024-07-02", "2024-07-02T16:00:00-04:00"), ("2024-07-03", "2024-07-03T13:00:00-04:00"),
+        ("2024-07-05", "2024-07-05T16:00:00-04:00"),
+    ]
+    utc = _v3(exchange, "/v3/calendar/NYSE?start=2024-07-02&end=2024-07-02&timezone=UTC")["calendar"]
+    assert utc[0]["core_start"] == "2024-07-02T13:30:00+00:00"
+
+
+def _v3(exchange: Exchange, path: str) -> Any:
+    response = exchange.trading._session.get(
+        f"http://127.0.0.1:{exchange.port}{path}", timeout=10,
+        headers={"APCA-API-KEY-ID": "k", "APCA-API-SECRET-KEY": "s"},
+    )
+    assert response.status_code == 200
+    return response.json()

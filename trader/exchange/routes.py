@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
-from trader.core.clock import from_ns
+from trader.core.clock import from_ns, to_ns
 from trader.core.days import NEW_YORK
+from trader.core.sessions import session_open_close, sessions_between
 from trader.exchange.account_routes import (
     get_account,
     get_activities,
@@ -17,6 +18,7 @@ from trader.exchange.account_routes import (
     patch_configurations,
 )
 from trader.exchange.errors import VenueError, refusal
+from trader.exchange.hours import minute_of_day
 from trader.exchange.http import Request, Response, json_response
 from trader.exchange.identifiers import asset_id
 from trader.exchange.params import choice, day, moment, number, symbols, truth, whole
@@ -42,6 +44,9 @@ from trader.exchange.wire import (
     read_replacement,
 )
 
+MARKETS = {
+    "NYSE": ("New York Stock Exchange", "XNYS"), "NASDAQ": ("Nasdaq", "XNAS"), "IEX": ("Investors Exchange", "IEXG"),
+}
 Handler = Callable[[Venue, Request, str], Response]
 
 
@@ -53,31 +58,84 @@ def get_clock(venue: Venue, request: Request, _: str) -> Response:
     })
 
 
-def get_calendar(venue: Venue, request: Request, _: str) -> Response:
-    from trader.core.clock import to_ns
-    from trader.core.sessions import sessions_between
+def get_clocks(venue: Venue, request: Request, _: str) -> Response:
+    """The newer clock: one entry for each market asked for (NYSE unless told), with the phase of the day."""
+    opens, closes = venue.next_open_close()
+    local = from_ns(venue.now_ns).astimezone(NEW_YORK)
+    inside = venue.hours.inside_day(venue.index)
+    phase = "core" if venue.in_session else "closed" if not inside else "pre" if local.hour < 12 else "post"
+    until = closes if phase == "core" else opens
+    if inside and phase != "core":
+        until = venue.phase_end_ns()
+    return json_response({"clocks": [
+        {
+            "market": market_json(name), "timestamp": new_york(venue.now_ns),
+            "is_market_day": inside or session_open_close(local.date()) is not None,
+            "next_market_open": new_york(opens), "next_market_close": new_york(closes),
+            "phase": phase, "phase_until": new_york(until),
+        }
+        for name in symbols(request.query, "markets") or ["NYSE"]
+    ]})
 
-    today = from_ns(venue.now_ns).astimezone(NEW_YORK)
-    first = day(request.query, "start", today.date())
-    last = day(request.query, "end", first + timedelta(days=365))
-    start = today.replace(year=first.year, month=first.month, day=first.day, hour=0, minute=0, second=0)
-    stop = start + (last - first) + timedelta(days=1)
-    if stop <= start:
-        return json_response([])
+
+def market_json(name: str) -> dict[str, str]:
+    """A market of New York; all of them keep the same hours here."""
+    if name not in MARKETS:
+        raise refusal("invalid", detail=f"market must be one of {', '.join(MARKETS)}")
+    title, mic = MARKETS[name]
+    return {"acronym": name, "name": title, "mic": mic, "bic": "", "timezone": "America/New_York"}
+
+
+def get_market_calendar(venue: Venue, request: Request, market: str) -> Response:
+    """The newer calendar: a week from today unless told, every moment with its offset."""
+    shown = market_json(market.upper())
+    utc = choice(request.query, "timezone", "", ("", "UTC", "America/New_York")) == "UTC"
+
+    def written(day_: date, minute: int) -> str:
+        moment_ = datetime(day_.year, day_.month, day_.day, minute // 60, minute % 60, tzinfo=NEW_YORK)
+        return (moment_.astimezone(UTC) if utc else moment_).isoformat()
+
+    days = []
+    for day_, opens, closes in _sessions(venue, request, timedelta(days=7)):
+        start, stop = minute_of_day(opens), minute_of_day(closes)
+        days.append({
+            "date": day_.isoformat(), "pre_start": written(day_, 4 * 60), "pre_end": written(day_, start),
+            "core_start": written(day_, start), "core_end": written(day_, stop), "post_start": written(day_, stop),
+            "post_end": written(day_, stop + 4 * 60), "settlement_date": _next_session(day_).isoformat(),
+        })
+    return json_response({"market": shown, "calendar": days})
+
+
+def _sessions(venue: Venue, request: Request, default: timedelta) -> list[tuple[date, int, int]]:
+    """The sessions of a request's window with opening and close."""
+    today = from_ns(venue.now_ns).astimezone(NEW_YORK).date()
+    first = day(request.query, "start", today)
+    last = day(request.query, "end", first + default)
+    if last < first:
+        return []
+    start = datetime(first.year, first.month, first.day, tzinfo=NEW_YORK)
+    stop = datetime(last.year, last.month, last.day, 23, 59, 59, tzinfo=NEW_YORK)
+    return [
+        (day_, opens, closes) for day_, opens, closes in sessions_between(to_ns(start), to_ns(stop))
+        if first <= day_ <= last
+    ]
+
+
+def get_calendar(venue: Venue, request: Request, _: str) -> Response:
+    """The sessions of a window, a year from today unless told; half days end early."""
+    choice(request.query, "date_type", "TRADING", ("TRADING", "SETTLEMENT"))
     return json_response([
         {
-            "date": date_.isoformat(), "open": f"{from_ns(opens).astimezone(NEW_YORK):%H:%M}",
+            "date": day_.isoformat(), "open": f"{from_ns(opens).astimezone(NEW_YORK):%H:%M}",
             "close": f"{from_ns(closes).astimezone(NEW_YORK):%H:%M}",
-            "session_open": "0400", "session_close": "2000", "settlement_date": _next_session(date_).isoformat(),
+            "session_open": "0400", "session_close": "2000", "settlement_date": _next_session(day_).isoformat(),
         }
-        for date_, opens, closes in sessions_between(to_ns(start), to_ns(stop)) if first <= date_ <= last
+        for day_, opens, closes in _sessions(venue, request, timedelta(days=365))
     ])
 
 
 def _next_session(day_: date) -> date:
     """When a trade of a day settles: one session later."""
-    from trader.core.sessions import session_open_close
-
     later = day_ + timedelta(days=1)
     while session_open_close(later) is None:
         later += timedelta(days=1)
@@ -207,6 +265,8 @@ TRADING_ROUTES: dict[str, dict[str, Handler]] = {
     "/v2/account/activities/*": {"GET": get_activities},
     "/v2/clock": {"GET": get_clock},
     "/v2/calendar": {"GET": get_calendar},
+    "/v3/clock": {"GET": get_clocks},
+    "/v3/calendar/*": {"GET": get_market_calendar},
     "/v2/assets": {"GET": get_assets},
     "/v2/assets/*": {"GET": get_asset},
     "/v2/orders": {"GET": get_orders, "POST": post_order, "DELETE": delete_orders},

@@ -109,3 +109,4 @@ def put_state(
     venue.account_id = state.account_id
     venue.equity_history = equity
     venue.go_to(state.index)
+    venue.valuation.forget()

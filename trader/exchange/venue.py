@@ -481,6 +481,16 @@ class Venue:
             hours.closes_ns[closing] if closing < hours.sessions else next_close(self.now_ns)
         )
 
+    def phase_end_ns(self) -> int:
+        """When the run of bars of one kind (regular or not) that the clock stands in ends; now outside a day."""
+        hours, i = self.hours, self.index
+        if not hours.inside_day(i):
+            return self.now_ns
+        last = i
+        while hours.inside_day(last + 1) and hours.regular[last + 1] == hours.regular[i]:
+            last += 1
+        return self._ends[last]
+
     # --- inside -------------------------------------------------------------------------------------------
 
     def _column(self, symbol: str) -> int:
