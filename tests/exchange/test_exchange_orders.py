@@ -523,3 +523,18 @@ def test_a_stored_venue_keeps_settings_changes_halts_splits_and_lists(market: Ma
     assert [msgspec.structs.asdict(event) for event in back.drain()] == [
         msgspec.structs.asdict(event) for event in venue.drain()
     ]
+
+
+def test_the_days_profit_counts_from_yesterdays_close_or_todays_price(market: Market) -> None:
+    venue = market([CALM, CALM, (100, 104, 99, 104), (106, 108, 105, 108), (108, 110, 107, 110), CALM], per_day=3)
+    venue.submit(wish(qty="10"))
+    venue.step()
+    venue.step()
+    assert (venue.position("AAPL").intraday_pl, venue.position("AAPL").unrealized_pl) == (40, 40)
+    venue.submit(wish(qty="10"))
+    venue.step()                                # ten of yesterday from 104, ten of today at 106; now 108
+    position = venue.position("AAPL")
+    assert (position.intraday_pl, position.unrealized_pl, position.lastday_price) == (60, 100, 104)
+    venue.submit(wish("sell", qty="10"))
+    venue.step()                                # the rest cost 103 on average, 105 as of today; now 110
+    assert (venue.position("AAPL").intraday_pl, venue.position("AAPL").unrealized_pl) == (50, 70)

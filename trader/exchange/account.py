@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import ROUND_DOWN, Decimal
 
 import msgspec
@@ -13,10 +14,14 @@ _COST_QUANTUM = Decimal("0.000000001")
 
 
 class Holding(msgspec.Struct):
-    """A position: signed ``qty`` and signed ``cost`` (what the open shares cost, or brought when short)."""
+    """A position: signed ``qty`` and signed ``cost`` (what the open shares cost, or brought when short).
+
+    ``day_cost`` is the same with the shares of earlier days at the price of the last session's close.
+    """
 
     qty: Decimal = ZERO
     cost: Decimal = ZERO
+    day_cost: Decimal = ZERO
 
     @property
     def average_price(self) -> Decimal:
@@ -50,16 +55,23 @@ class Account:
         self.fees += fee
         holding = self.holdings.get(symbol)
         if holding is None:
-            self.holdings[symbol] = Holding(signed_qty, signed_qty * price)
+            value = signed_qty * price
+            self.holdings[symbol] = Holding(signed_qty, value, value)
             return signed_qty
         if holding.qty * signed_qty < 0:
             self._reduce(holding, signed_qty, price)
         else:
             holding.qty += signed_qty
             holding.cost += signed_qty * price
+            holding.day_cost += signed_qty * price
         if not holding.qty:
             del self.holdings[symbol]
         return holding.qty
+
+    def begin_day(self, price_of: Callable[[str], Decimal]) -> None:
+        """Measure the day's profit from here: ``price_of`` a symbol is the last session's close."""
+        for symbol, holding in self.holdings.items():
+            holding.day_cost = holding.qty * price_of(symbol)
 
     def split(self, symbol: str, ratio: Decimal, price: Decimal) -> tuple[Decimal, Decimal]:
         """Multiply a position by ``ratio``; the change in shares and what was paid for a fraction at ``price``.
@@ -76,6 +88,7 @@ class Account:
         released = (holding.cost * (exact - kept) / exact).quantize(_COST_QUANTUM)
         self.cash += lieu
         self.realized += lieu - released
+        holding.day_cost -= (holding.day_cost * (exact - kept) / exact).quantize(_COST_QUANTUM)
         holding.qty, holding.cost = kept, holding.cost - released
         if not kept:
             self.realized -= holding.cost
@@ -87,9 +100,10 @@ class Account:
         if abs(signed_qty) < abs(holding.qty):
             released = (holding.cost * -signed_qty / holding.qty).quantize(_COST_QUANTUM)
             self.realized += -signed_qty * price - released
+            holding.day_cost -= (holding.day_cost * -signed_qty / holding.qty).quantize(_COST_QUANTUM)
             holding.qty += signed_qty
             holding.cost -= released
             return
         self.realized += holding.qty * price - holding.cost
         holding.qty += signed_qty
-        holding.cost = holding.qty * price
+        holding.cost = holding.day_cost = holding.qty * price

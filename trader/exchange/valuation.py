@@ -99,4 +99,5 @@ class Valuation:
         return PositionView(
             symbol, holding.qty, abs(holding.qty) - self._desk.held_quantity(column, exit_side),
             holding.average_price, holding.cost, price, self._prices.of_session_before(column, played) or price,
+            holding.day_cost,
         )

@@ -136,6 +136,8 @@ class Venue:
         if i >= len(self._starts):
             raise IndexError(f"all {len(self._starts)} bars have been played")
         desk = self.desk
+        if i and self.hours.ends[i - 1] and self.accounts_book.holdings:
+            self.accounts_book.begin_day(lambda symbol: self.last_price(self._columns[symbol]))
         if desk.book or desk.changes:
             self._play(i)
         self.index = i + 1

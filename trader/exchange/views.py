@@ -18,11 +18,17 @@ class PositionView(NamedTuple):
     cost_basis: Decimal
     current_price: Decimal
     lastday_price: Decimal
+    day_cost: Decimal
 
     @property
     def market_value(self) -> Decimal:
         """Signed value at the current price."""
         return self.qty * self.current_price
+
+    @property
+    def intraday_pl(self) -> Decimal:
+        """Market value less what it was at the last session's close, or what it cost since."""
+        return self.market_value - self.day_cost
 
     @property
     def unrealized_pl(self) -> Decimal:

@@ -240,8 +240,7 @@ def trade_update_json(event: VenueEvent) -> dict[str, Any]:
 def position_json(position: PositionView) -> dict[str, Any]:
     """A position; fractions as strings."""
     cost, profit = position.cost_basis, position.unrealized_pl
-    today = position.qty * (position.current_price - position.lastday_price)
-    yesterday = abs(position.qty * position.lastday_price)
+    today = position.intraday_pl
     return {
         "asset_id": asset_id(position.symbol),
         "symbol": position.symbol,
@@ -256,8 +255,8 @@ def position_json(position: PositionView) -> dict[str, Any]:
         "cost_basis": text(round(cost, 6)),
         "unrealized_pl": text(round(profit, 6)),
         "unrealized_plpc": text(round(profit / abs(cost), 10)),
-        "unrealized_intraday_pl": text(today),
-        "unrealized_intraday_plpc": text(round(today / yesterday, 10)),
+        "unrealized_intraday_pl": text(round(today, 6)),
+        "unrealized_intraday_plpc": text(round(today / abs(position.day_cost), 10)),
         "current_price": text(position.current_price),
         "lastday_price": text(position.lastday_price),
         "change_today": text(round(position.current_price / position.lastday_price - 1, 10)),
