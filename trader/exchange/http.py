@@ -82,6 +82,7 @@ class RequestReader:
         self._length = 0
         self._chunks: bytearray | None = None
         self._head = b""
+        self._asks = False                          # for leave to send the body
 
     @property
     def started(self) -> bool:
@@ -93,11 +94,10 @@ class RequestReader:
         """Bytes that wait to be cut."""
         return len(self._buffer)
 
-    @property
-    def wants_continue(self) -> bool:
-        """Whether the client waits for leave to send its body."""
-        request = self._request
-        return request is not None and not self._buffer and "100-continue" in request.headers.get("expect", "").lower()
+    def take_leave(self) -> bool:
+        """Whether the client waits for leave to send its body; True once for each request."""
+        asked, self._asks = self._asks and not self._buffer, False
+        return asked
 
     def feed(self, data: bytes) -> None:
         """More bytes of the client."""
@@ -159,6 +159,7 @@ class RequestReader:
         self._head = head + b"\r\n\r\n" if request.websocket else b""
         self._looked = 0
         self._request = request
+        self._asks = "100-continue" in request.headers.get("expect", "").lower()
         return True
 
     def _take_chunks(self, body: bytearray) -> bool:

@@ -118,7 +118,7 @@ class HttpConnection(asyncio.Protocol):
                 self._refuse(error)
                 return
             if request is None:
-                if self._reader.wants_continue:
+                if self._reader.take_leave():
                     self.transport.write(CONTINUE)
                 self._watch()
                 return

@@ -78,9 +78,10 @@ def read_event(name: str, arguments: dict[str, Any]) -> AnyEvent:
     if name not in EVENTS:
         raise ValueError(f"there is no event {name!r}; the events are {', '.join(EVENTS)}")
     try:
-        return msgspec.convert({"event": name, **arguments}, AnyEvent)
+        event: AnyEvent = msgspec.convert({"event": name, **arguments}, AnyEvent)
     except msgspec.ValidationError as error:
         raise ValueError(f"{name}: {error}") from None
+    return event
 
 
 class Entry(msgspec.Struct, frozen=True):

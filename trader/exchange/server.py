@@ -363,6 +363,7 @@ async def _shut(server: asyncio.Server | None, connections: set[HttpConnection])
     server.close()
     for connection in tuple(connections):
         connection.cut()
+    await asyncio.sleep(0)                          # those that were cut sign off
     await server.wait_closed()
 
 

@@ -62,7 +62,10 @@ class WebSocket:
         self._cutter: asyncio.TimerHandle | None = None
         self.mute = False
         self.frozen = False
-        self.feed(data)
+        end = data.find(b"\r\n\r\n") + 4
+        self.feed(data[:end])                       # the handshake is answered before frames that came with it
+        if data[end:]:
+            self.feed(data[end:])
 
     def feed(self, data: bytes) -> None:
         """Bytes from the client."""
