@@ -88,7 +88,7 @@ class OrdersPane(Pane):
         ]
         before = row.created_ns
         for ts_ns, state, detail in row.history:
-            waited = f"+{(ts_ns - before) / 1e6:,.1f} ms" if ts_ns >= before else ""
+            waited = f"+{f.wait(ts_ns - before)}" if ts_ns >= before else ""
             facts.append((f.day_time(ts_ns), [*_padded(state_cell(state), 12), (f"{waited:>14}  ", "muted"),
                                               (detail, "")]))
             before = ts_ns

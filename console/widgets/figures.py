@@ -115,6 +115,11 @@ def span(seconds: float | None) -> str:
     return f"{whole // 86_400}d {whole % 86_400 // 3600}h"
 
 
+def wait(ns: int) -> str:
+    """How long something took: milliseconds up to ten seconds, then as a `span`."""
+    return f"{ns / 1e6:,.1f} ms" if ns < 10_000_000_000 else span(ns / 1e9)
+
+
 def countdown(seconds: float | None) -> str:
     """``1:12`` or ``1:02:12``."""
     if seconds is None:
