@@ -44,6 +44,8 @@ class InProcessBroker:
             event = translate(news)
             if event is not None:
                 commands += self._engine.on_event(event)
+        self._venue.desk.activities.clear()             # nobody will ask for them, nor store what changed
+        self._venue.desk.dirty.clear()
         return commands
 
     def _execute(self, command: Command) -> list[ev.AnyEvent]:

@@ -123,6 +123,7 @@ class BacktestEngine:
             raise UserError(f"there are no bars from {start_date} to {end_date}; nothing to backtest")
         days = days_of(panel.available_ns)
         book = Book(panel.symbols, Decimal(str(self.initial_capital)))
+        book.lean = True
         kept = Journal(journal, durable=False) if journal is not None else None
         venue = Venue(
             panel, start_index=first, cash=book.cash, fill_model=self.fill_simulator,

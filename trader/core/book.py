@@ -122,6 +122,7 @@ class Book:
         self.orders: dict[str, Order] = {}
         self.open_orders: dict[str, Order] = {}
         self.stopped_entries: dict[str, Order] = {}     # a symbol's newest entry that named a stop
+        self.lean = False                               # forget how finished orders came about, as backtests do
         self.changes = 0                                # of orders, positions or cash; a slice is none
         self._open_by_symbol: dict[str, dict[str, Order]] = {}
         self.by_broker_id: dict[str, str] = {}
@@ -213,8 +214,12 @@ class Book:
         order.state = state
         if state not in TERMINAL:
             self._open(order)
-        elif self.open_orders.pop(order.client_order_id, None) is not None:
-            del self._open_by_symbol[order.symbol][order.client_order_id]
+        else:
+            if self.open_orders.pop(order.client_order_id, None) is not None:
+                del self._open_by_symbol[order.symbol][order.client_order_id]
+            if self.lean:
+                order.checks = ()
+                order.history = []
         return True
 
     def _open(self, order: Order) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 
 from trader.core import events as ev
-from trader.core.book import Book
+from trader.core.book import Book, Order
 from trader.core.commands import Command
 from trader.core.days import day_of
 from trader.core.desk import Desk
@@ -136,7 +136,8 @@ class Engine:
 
     def record(self, event: ev.AnyEvent) -> None:
         """Fold an event and put it into the journal."""
-        self.now_ns = max(self.now_ns, event.ts)
+        if event.ts > self.now_ns:
+            self.now_ns = event.ts
         self._apply(event)
         self._sink(event)
 
@@ -297,11 +298,12 @@ class Engine:
 
     def on_event(self, event: ev.AnyEvent) -> list[Command]:
         """Take the outside's word: record it once, and go on with what waited for it."""
-        self.now_ns = max(self.now_ns, event.ts)
-        if self._redundant(event):
+        if event.ts > self.now_ns:
+            self.now_ns = event.ts
+        order = self.book.orders.get(getattr(event, "client_order_id", ""))
+        if order is not None and self._redundant(event, order):
             return []
         if not self.book.accepts(event):
-            order = self.book.orders.get(getattr(event, "client_order_id", ""))
             self.record(ev.OrderAnomaly(
                 ts=event.ts, client_order_id=getattr(event, "client_order_id", ""),
                 state=order.state.value if order else "unknown to the journal", news=type(event).__name__,
@@ -322,18 +324,17 @@ class Engine:
         elif isinstance(event, ev.Reconciled):
             self.risk.system.reconciled = event.green
             self._report("reconciliation", True)
-        order = self.book.orders.get(getattr(event, "client_order_id", ""))
+        if order is None:                               # perhaps the event itself made it known
+            order = self.book.orders.get(getattr(event, "client_order_id", ""))
         if self.halting.running:
             return self.halting.go_on(order=order)
         if order is not None and order.symbol in self._exits and not order.is_open:
             return self._finish_exit(order.symbol)
         return []
 
-    def _redundant(self, event: ev.AnyEvent) -> bool:
+    @staticmethod
+    def _redundant(event: ev.AnyEvent, order: Order) -> bool:
         """REST and stream both tell; what is already known is not news."""
-        order = self.book.orders.get(getattr(event, "client_order_id", ""))
-        if order is None:
-            return False
         match event:
             case ev.OrderFilled():
                 return event.execution_id in order.executions
