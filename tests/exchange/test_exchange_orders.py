@@ -269,6 +269,7 @@ def test_auction_windows_by_the_clock_of_an_extended_day() -> None:
     for kind in ("opg", "cls"):
         with pytest.raises(VenueError, match="not accepted"):
             venue.submit(wish(time_in_force=kind))
+    assert venue.hours.phase_end(venue.index) == 3
     assert venue.next_open_close() == (venue.panel.ts_ns[5], venue.panel.available_ns[6])
 
 

@@ -60,6 +60,24 @@ class Hours:
         """Whether that moment is in regular hours."""
         return self.inside_day(index) and self.regular[index]
 
+    def next_open_close(self, index: int, now_ns: int) -> tuple[int, int]:
+        """The next opening and the next close after now: the panel's own, then those of the exchange's calendar."""
+        closing = self.next_session[index]
+        opening = closing + self.open_now(index)
+        if opening < self.sessions:
+            return self.opens_ns[opening], self.closes_ns[closing]
+        from trader.core.sessions import next_close, next_open
+
+        return next_open(now_ns), self.closes_ns[closing] if closing < self.sessions else next_close(now_ns)
+
+    def phase_end(self, index: int) -> int | None:
+        """The bar at whose end the run of bars of one kind (regular or not) ends; None between two days."""
+        if not self.inside_day(index):
+            return None
+        while self.inside_day(index + 1) and self.regular[index + 1] == self.regular[index]:
+            index += 1
+        return index
+
     def shut(self, time_in_force: str, index: int, now_ns: int) -> bool:
         """Whether the window for an auction's orders is shut: opg from 2 minutes before the open to 19:00, cls
         from 10 minutes before the close to 19:00.

@@ -64,9 +64,8 @@ def get_clocks(venue: Venue, request: Request, _: str) -> Response:
     local = from_ns(venue.now_ns).astimezone(NEW_YORK)
     inside = venue.hours.inside_day(venue.index)
     phase = "core" if venue.in_session else "closed" if not inside else "pre" if local.hour < 12 else "post"
-    until = closes if phase == "core" else opens
-    if inside and phase != "core":
-        until = venue.phase_end_ns()
+    last = venue.hours.phase_end(venue.index)
+    until = opens if last is None else int(venue.panel.available_ns[last])
     return json_response({"clocks": [
         {
             "market": market_json(name), "timestamp": new_york(venue.now_ns),

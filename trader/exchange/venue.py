@@ -14,6 +14,7 @@ from trader.core.money import MICRO_SHARE, SHARE
 from trader.core.panel import BarPanel, Slice
 from trader.exchange.account import Account
 from trader.exchange.checks import BOOK_CHECKS, SHAPE_CHECKS, Situation
+from trader.exchange.day import send_home, wake
 from trader.exchange.desk import ACCOUNT, Desk
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.exits import entry_legs, oco_leg
@@ -30,7 +31,6 @@ from trader.exchange.types import (
     NEEDS_ENTRY,
     OPPOSITE,
     PENDING_STATUSES,
-    QUEUED_STATUSES,
     SELL,
     SIGN,
     ZERO,
@@ -49,6 +49,7 @@ from trader.exchange.views import AccountView, EquityPoint, PositionView
 if TYPE_CHECKING:
     from trader.exchange.watchlists import Watchlist
 
+MAINTENANCE = Decimal("0.3")
 MULTIPLIERS = {"1": Decimal(1), "2": Decimal(2), "4": Decimal(4)}
 UNCHANGEABLE = PENDING_STATUSES | {"accepted"}
 
@@ -155,10 +156,7 @@ class Venue:
         desk, hours, panel, start = self.desk, self.hours, self.panel, self._starts[i]
         regular, opens = hours.regular[i], hours.opens[i]
         if opens or not regular:
-            queued = [order for orders in desk.book.values() for order in orders.values()]
-            for order in sorted(queued, key=lambda order: order.number):
-                if order.status in QUEUED_STATUSES and (regular or order.extended_hours):
-                    desk.open_up(order, start)
+            wake(desk, start, regular=regular)
         first, first_activity = len(desk.events), len(desk.activities)
         play_bar(
             desk, self.accounts_book, self.fill_model, panel.low[i].tolist(), panel.high[i].tolist(),
@@ -186,23 +184,14 @@ class Venue:
 
     def _close(self, i: int) -> None:
         """At the close day orders expire (extended ones at the day's end) and the account's worth is noted."""
-        desk, hours = self.desk, self.hours
-        closes, ends, session = hours.closes[i], hours.ends[i], hours.session[i]
-        working = [order for orders in desk.book.values() for order in orders.values()]
-        for order in sorted(working, key=lambda order: order.number):
-            if not order.is_open or not (ends if order.extended_hours else closes):
-                continue
-            if order.time_in_force == "day" and order.session <= session:
-                desk.finish(order, "expired", self.now_ns)
-            elif order.time_in_force == "gtc" and order.expires_ns <= self.now_ns:
-                desk.finish(order, "canceled", self.now_ns)
-            elif self.rules.done_for_day and order.status in ("new", "partially_filled"):
-                order.status = "done_for_day"
-                desk.announce("done_for_day", order, self.now_ns)
+        closes = self.hours.closes[i]
+        send_home(
+            self.desk, self.hours.session[i], self.now_ns, closes=closes, ends=self.hours.ends[i],
+            tell=self.rules.done_for_day,
+        )
         if closes:
-            maintenance = self.valuation.gross(self.index) * 3 / 10
-            self.equity_history.append(
-                EquityPoint(self.now_ns, self.valuation.equity(self.index), maintenance))
+            maintenance = self.gross() * MAINTENANCE
+            self.equity_history.append(EquityPoint(self.now_ns, self.equity(), maintenance))
 
     # --- orders -------------------------------------------------------------------------------------------
 
@@ -472,26 +461,7 @@ class Venue:
 
     def next_open_close(self) -> tuple[int, int]:
         """The next opening and the next close after now: the panel's own sessions, then the exchange calendar's."""
-        hours, i = self.hours, self.index
-        opening = hours.next_session[i] + self.in_session
-        closing = hours.next_session[i]
-        if opening < hours.sessions:
-            return hours.opens_ns[opening], hours.closes_ns[closing]
-        from trader.core.sessions import next_close, next_open
-
-        return next_open(self.now_ns), (
-            hours.closes_ns[closing] if closing < hours.sessions else next_close(self.now_ns)
-        )
-
-    def phase_end_ns(self) -> int:
-        """When the run of bars of one kind (regular or not) that the clock stands in ends; now outside a day."""
-        hours, i = self.hours, self.index
-        if not hours.inside_day(i):
-            return self.now_ns
-        last = i
-        while hours.inside_day(last + 1) and hours.regular[last + 1] == hours.regular[i]:
-            last += 1
-        return self._ends[last]
+        return self.hours.next_open_close(self.index, self.now_ns)
 
     # --- inside -------------------------------------------------------------------------------------------
 
