@@ -126,10 +126,10 @@ class Framer:
             net_exposure=book.net, day_pnl=day,
             day_pnl_pct=day / book.day_start_equity if book.day_start_equity else 0.0,
             realized_pnl=realized, unrealized_pnl=unrealized, fees=float(book.fees),
-            drawdown=1 - book.equity / book.peak_equity if book.peak_equity > 0 else 0.0,
+            drawdown=max(0.0, 1 - book.equity / book.peak_equity) if book.peak_equity > 0 else 0.0,
             intraday_loss_warning=limits.get("intraday_loss_warning", 0.005),
             intraday_loss_circuit_breaker=limits.get("intraday_loss_circuit_breaker", 0.01),
-            trades=len(book.closed_trades), wins=sum(trade.pnl > 0 for trade in book.closed_trades),
+            trades=len(book.closed_trades), wins=book.wins,
         )
 
     def _positions(self) -> tuple[PositionRow, ...]:

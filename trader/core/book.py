@@ -127,6 +127,7 @@ class Book:
         self._open_by_symbol: dict[str, dict[str, Order]] = {}
         self.by_broker_id: dict[str, str] = {}
         self.closed_trades: list[ClosedTrade] = []
+        self.wins = 0                                   # of them, with a profit net of fees
         self.realized = ZERO
         self.fees = ZERO
         self.equity = float(cash)
@@ -461,6 +462,7 @@ class Book:
                 self._trade(fresh, over * SIGN[event.side], rest, order)
 
     def _close(self, position: Position, direction: int, event: ev.OrderFilled, order: Order | None) -> None:
+        self.wins += position.realized > position.fees
         self.closed_trades.append(ClosedTrade(
             position.symbol, "long" if direction > 0 else "short", float(position.entry_quantity),
             float(position.entry_value / position.entry_quantity), float(position.exit_value / position.exit_quantity),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,11 @@ def load_bars(
             raise UserError(f"--start {start!r} is not a date; write it as 2012-06-01") from None
         warm = (first - timedelta(days=WARM_UP_DAYS.get(frame, WARM_UP_DAYS_INTRADAY))).isoformat()
     synth_seed = settings.sim.seed if seed is None else seed
-    return load_panel(loaded.home, symbols, frame, warm, end, synth_seed=synth_seed), start
+    try:
+        return load_panel(loaded.home, symbols, frame, warm, end, synth_seed=synth_seed), start
+    except UserError:
+        load_panel(loaded.home, symbols, frame, start, end, synth_seed=synth_seed)      # says it of the dates given
+        raise
 
 
 def run_backtest(request: BacktestRequest, on_slice: Callable[[int], None] | None = None) -> BacktestRun:
@@ -115,11 +120,15 @@ def run_backtest(request: BacktestRequest, on_slice: Callable[[int], None] | Non
     directory = create_run(loaded.home, run_id, {**about, "started_ns": started})
     engine = BacktestEngine(
         request.capital, risk_params=load_risk_params(loaded.risk_path) if loaded.risk_path else RiskParams())
-    result = engine.run(
-        choice.strategy, panel, request.start, request.end, predictor=choice.predictor, monitor=choice.monitor,
-        journal=directory / JOURNAL_FILE, run_id=run_id, settings_hash=loaded.settings_hash, on_slice=on_slice,
-        model=choice.loaded_event, warnings=choice.warnings,
-    )
+    try:
+        result = engine.run(
+            choice.strategy, panel, request.start, request.end, predictor=choice.predictor, monitor=choice.monitor,
+            journal=directory / JOURNAL_FILE, run_id=run_id, settings_hash=loaded.settings_hash, on_slice=on_slice,
+            model=choice.loaded_event, warnings=choice.warnings,
+        )
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)    # half a backtest is none
+        raise
     written = write_results(result, request.output, about)
     report = report_of(result, about)
     write_facts(directory, {
