@@ -88,6 +88,7 @@ class DataStream:
         self._authorize = authorize
         self.plan = plan or DataPlan()
         self._subscribers: dict[WebSocket, Subscriber] = {}
+        self._wanted: dict[str, set[str]] | None = None     # all that is subscribed to, while nobody changes it
         self.bars_sent = 0
         self.tamper: Tamper | None = None
         self._actions: dict[str, Callable[[WebSocket, Subscriber, Message], None]] = {
@@ -141,10 +142,12 @@ class DataStream:
         subscriber = self._subscribers[socket]
         subscriber.channels = {channel: set() for channel in CHANNELS}
         subscriber.settle()
+        self._wanted = None
         return self._frame({"T": "error", "code": 407, "msg": ERRORS[407]}, binary=subscriber.binary)
 
     def closed(self, socket: WebSocket) -> None:
         """Forget the socket."""
+        self._wanted = None
         subscriber = self._subscribers.pop(socket, None)
         if subscriber is not None:
             subscriber.timer.cancel()
@@ -217,6 +220,7 @@ class DataStream:
             return
         subscriber.channels = after
         subscriber.settle()
+        self._wanted = None
         self._say(socket, {"T": "subscription", **{name: sorted(symbols) for name, symbols in after.items()}})
 
     def _say(self, socket: WebSocket, message: Message) -> None:
@@ -239,7 +243,7 @@ class DataStream:
         first = self.bars_sent + 1
         self.bars_sent += len(made.columns)
         names = panel.symbols
-        wanted = self._wanted()
+        wanted = self._wanted or self._gather()
         batch: list[Outgoing] = []
         if wanted["trades"] or wanted["quotes"]:
             for column in made.columns:
@@ -292,12 +296,13 @@ class DataStream:
             for data in ready:
                 socket.send(data)
 
-    def _wanted(self) -> dict[str, set[str]]:
+    def _gather(self) -> dict[str, set[str]]:
         """All that is subscribed to, by channel."""
-        return {
+        self._wanted = {
             channel: set().union(*(subscriber.channels[channel] for subscriber in self._subscribers.values()))
             for channel in CHANNELS
         }
+        return self._wanted
 
 
 def asked(wanted: set[str], symbol: str) -> bool:

@@ -62,6 +62,7 @@ class StreamFaults:
         self._trading: Lane[Update] = Lane(TRADING, trading.send, _read_update, _write_update)
         self._data: Lane[Outgoing] = Lane(DATA, data.deliver, _read_outgoing, _write_outgoing)
         self._muted: list[tuple[int, WebSocket]] = []
+        self._needed = False                        # whether there is anything to do at all
         self._sockets: dict[type[Fault], Callable[[Any, WebSocket], None]] = {
             KillStream: lambda fault, socket: socket.cut(), HalfOpen: _freeze, Mute: self._mute,
             StreamError: self._say_error,
@@ -69,7 +70,7 @@ class StreamFaults:
 
     def watch(self) -> None:
         """Step between the streams and their listeners when there is something to do, and out of the way when not."""
-        needed = self._plan.watches(UpdateFault) or any((
+        self._needed = needed = bool(self._muted) or self._plan.watches(UpdateFault) or any((
             self._trading.behind, self._trading.late, self._data.behind, self._data.late,
         ))
         self._trading_stream.tamper = (lambda batch: self._pass(self._trading, batch)) if needed else None
@@ -77,6 +78,8 @@ class StreamFaults:
 
     def after_bar(self) -> None:
         """A bar was played: what waited for it leaves, mutes end, faults of the step happen."""
+        if not self._needed:
+            return
         self._release(self._trading)
         self._release(self._data)
         bar = self._bar()
@@ -150,6 +153,7 @@ class StreamFaults:
         socket.mute = True
         if fault.bars:
             self._muted.append((self._bar() + fault.bars, socket))
+            self._needed = True
 
     def _say_error(self, fault: StreamError, socket: WebSocket) -> None:
         if socket not in self._data_stream.sockets:
