@@ -83,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     bars.add_argument("--stop-after", type=int, metavar="N", help="end after N bar slices")
     bars.add_argument("--persist", action="store_true", help="keep the simulated account between sessions")
     bars.add_argument("--yes-live", action="store_true", help="no typed confirmation of live trading (headless)")
+    bars.add_argument("--override-live-gate", metavar="WORDS",
+                      help="open the live gate by its words, whatever validation or paper time is missing")
+    bars.add_argument("--venue", metavar="URL", help="sim: trade on an exchange that runs elsewhere (see alphatrade "
+                                                     "exchange serve), with its bars and at its pace")
+    bars.add_argument("--venue-control", metavar="HOST:PORT", help="that exchange's control address")
     looks = parser.add_argument_group("looks")
     looks.add_argument("--theme", choices=("dark", "light", "contrast"), help="colours (NO_COLOR turns them off)")
     looks.add_argument("--log-format", choices=("text", "json"), default="text", help="lines of --no-ui")
@@ -123,7 +128,9 @@ def _options(arguments: argparse.Namespace, home: Path) -> SessionOptions:
     return SessionOptions(
         home=home, mode=arguments.mode, config=arguments.config, speed=arguments.speed, stop_after=arguments.stop_after,
         log_format=arguments.log_format, persist=arguments.persist, symbols=symbols or None,
-        timeframe=arguments.timeframe, start=arguments.start, end=arguments.end, yes_live=arguments.yes_live)
+        timeframe=arguments.timeframe, start=arguments.start, end=arguments.end, yes_live=arguments.yes_live,
+        override_live_gate=arguments.override_live_gate, venue_url=arguments.venue,
+        venue_control=arguments.venue_control)
 
 
 def _need_terminal() -> None:

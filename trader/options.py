@@ -27,6 +27,7 @@ class SessionOptions:
     start: str | None = None                    # ISO date
     end: str | None = None
     yes_live: bool = False                      # skips the typed confirmation, for headless live sessions
+    override_live_gate: str | None = None       # the words that open the live gate, whatever is missing
     venue_url: str | None = None                # an exchange that runs elsewhere
     venue_control: str | None = None            # its control address
 

@@ -219,6 +219,9 @@ class AlphaTradeSystem:
             positions=carried.positions if carried else (), peak_equity=carried.peak_equity if carried else 0.0,
             day_start_equity=carried.day_start_equity if carried else 0.0, day=carried.day if carried else 0,
         ))
+        engine.risk.system.size_factor = plan.size_factor
+        for refusal in plan.overridden:
+            engine.note("warning", "live gate", f"overridden: {refusal}")
         if carried is not None and carried.mended:
             engine.note("warning", "journal", carried.mended)
         orders = self.link.attach(

@@ -87,6 +87,7 @@ def measure(
         Gauge(4, "model", MODEL_LEVELS[state.model_level], 3, "level",
               ("ok", "ok", "warn", "breach")[MODEL_LEVELS[state.model_level]], state.model_level),
         _flag(4, "connection", int(link.value), "count", "breach"),
+        Gauge(4, "ramp_up", state.size_factor, 1.0, "x", "ok" if state.size_factor >= 1.0 else "warn"),
         _flag(4, "reconciliation", int(not state.reconciled), "count", "breach"),
     )
 

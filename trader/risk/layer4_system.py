@@ -66,4 +66,11 @@ def reconciliation(case: Case, quantity: Decimal) -> Ruling:
     return allow(4, "reconciliation", 0, 0, "x", quantity)
 
 
-ENTRY_RULES: tuple[Rule, ...] = (halt_latch, degradation, data_age, model, connection, reconciliation)
+def ramp_up(case: Case, quantity: Decimal) -> Ruling:
+    """Real money starts small: a share of the intended size until it has traded for a while."""
+    factor = case.state.size_factor
+    return scaled(4, "ramp_up", "FIRST_LIVE_WEEKS", factor, case.intent.quantity, quantity, used=factor, limit=1.0,
+                  unit="x", subject="the first live weeks")
+
+
+ENTRY_RULES: tuple[Rule, ...] = (halt_latch, degradation, data_age, model, connection, reconciliation, ramp_up)

@@ -15,5 +15,6 @@ class SystemState:
     data_age_s: float = 0.0                     # of the newest bar when the decision is made
     bar_span_s: float = 900.0
     reconciled: bool = True                     # the last comparison with the broker was green
+    size_factor: float = 1.0                    # share of the intended size; a quarter in the first live weeks
     model_level: str = "FRESH"                  # FRESH | AGING | STALE | CRITICAL
     model_multiplier: float = 1.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import math
+import urllib.request
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     from trader.core.panel import BarPanel
 
 SIM, PAPER, LIVE = "sim", "paper", "live"
-SIM_KEY = "sim"                         # the embedded exchange takes any pair of keys
+LOCK_STEP = "lockstep"                  # an exchange's word for a venue that its client moves
+CONTROL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,9 @@ class SessionPlan:
     first: int = 0                      # its first bar to play
     venue_url: str | None = None        # an exchange that runs elsewhere
     venue_control: str | None = None
+    venue_source: str = "real"          # what that exchange plays
+    size_factor: float = 1.0            # share of the intended size; a quarter in the first live weeks
+    overridden: tuple[str, ...] = ()    # what the live gate missed and a person took upon themselves
 
     @property
     def lock_step(self) -> bool:
@@ -48,7 +55,7 @@ class SessionPlan:
     @property
     def source(self) -> str:
         """What the prices are; shown everywhere."""
-        return self.panel.source if self.panel is not None else "real"
+        return self.panel.source if self.panel is not None else self.venue_source
 
 
 def make_plan(options: SessionOptions) -> SessionPlan:
@@ -67,19 +74,47 @@ def make_plan(options: SessionOptions) -> SessionPlan:
     if options.stop_after is not None and options.stop_after < 1:
         raise UserError(f"--stop-after {options.stop_after} is not a number of slices above 0")
     if mode != SIM:
-        _require_broker(options, loaded, mode)
+        size_factor, overridden = _require_broker(options, loaded, mode)
         return SessionPlan(
             options.home, loaded, mode, options.symbols or loaded.symbols, timeframe, 1.0, options.stop_after or 0,
-            True, risk_params)
+            True, risk_params, size_factor=size_factor, overridden=overridden)
+    if options.venue_url is not None:
+        return _elsewhere(options, loaded, risk_params)
     speed = parse_speed(options.speed or settings.sim.speed)
     persist = options.persist or settings.sim.persist
     panel, first = _market(options, loaded, timeframe)
     return SessionPlan(
-        options.home, loaded, mode, panel.symbols, panel.timeframe, speed, options.stop_after or 0,
-        persist or options.venue_url is not None, risk_params, panel, first, options.venue_url, options.venue_control)
+        options.home, loaded, mode, panel.symbols, panel.timeframe, speed, options.stop_after or 0, persist,
+        risk_params, panel, first)
 
 
-def _require_broker(options: SessionOptions, loaded: Loaded, mode: str) -> None:
+def _elsewhere(options: SessionOptions, loaded: Loaded, risk_params: RiskParams) -> SessionPlan:
+    """A session on an exchange of another process: its symbols, its bars, its pace."""
+    if options.venue_control is None:
+        raise UserError("--venue needs the exchange's control address too: --venue-control HOST:PORT")
+    if options.speed is not None:
+        raise UserError("--speed belongs to the exchange here: start it with `alphatrade exchange serve --speed …`")
+    address = options.venue_control.removeprefix("http://").rstrip("/")
+    try:
+        with urllib.request.urlopen(f"http://{address}/v1/state", timeout=CONTROL_SECONDS) as answer:
+            state = json.load(answer)
+        speed = math.inf if state["speed"] == LOCK_STEP else float(state["speed"])
+        known = tuple(str(symbol) for symbol in state["symbols"])
+        timeframe, source = str(state["timeframe"]), str(state["source"])
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+        raise UserError(
+            f"no exchange answers at the control address {address} ({type(error).__name__}: {error}); start one with "
+            "`alphatrade exchange serve` and take both addresses from its first line") from None
+    missing = [symbol for symbol in options.symbols or () if symbol not in known]
+    if missing:
+        raise UserError(f"that exchange does not trade {', '.join(missing)}; it has {', '.join(known)}")
+    return SessionPlan(
+        options.home, loaded, SIM, options.symbols or known, timeframe, speed, options.stop_after or 0, True,
+        risk_params, venue_url=options.venue_url, venue_control=address, venue_source=source)
+
+
+def _require_broker(options: SessionOptions, loaded: Loaded, mode: str) -> tuple[float, tuple[str, ...]]:
+    """Refuse what may not trade at Alpaca; the share of the intended size, and what was overridden."""
     if options.speed is not None:
         raise UserError(f"--speed is for simulated sessions; {mode} runs in real time")
     if not loaded.secrets.complete:
@@ -87,11 +122,13 @@ def _require_broker(options: SessionOptions, loaded: Loaded, mode: str) -> None:
             f"mode {mode} needs ALPACA_API_KEY and ALPACA_SECRET_KEY in the environment or in "
             f"{loaded.home / '.env'}; without keys use --mode sim")
     if mode == LIVE:
-        from trader.session.live_gate import require_gate
+        from trader.session.live_gate import require_gate, size_factor
 
-        require_gate(loaded.home)
+        overridden = require_gate(loaded.home, options.override_live_gate)
         if not options.yes_live:
             raise UserError("live trades real money: confirm with --yes-live (the console asks for the typed word)")
+        return size_factor(loaded.home), overridden
+    return 1.0, ()
 
 
 def _market(options: SessionOptions, loaded: Loaded, timeframe: str) -> tuple[BarPanel, int]:
