@@ -38,7 +38,7 @@ class Request(NamedTuple):
     @property
     def websocket(self) -> bool:
         """Whether the client asks for a WebSocket; other upgrades are not ours and are ignored, as HTTP allows."""
-        return self.headers.get("upgrade", "").lower() == "websocket"
+        return "upgrade" in self.headers and self.headers["upgrade"].lower() == "websocket"
 
 
 class Response(NamedTuple):
@@ -121,7 +121,9 @@ class RequestReader:
             body = bytes(self._buffer[: self._length])
             del self._buffer[: self._length]
         self._request, self._chunks = None, None
-        return request._replace(body=body) if body else request
+        if not body:
+            return request
+        return Request(request.method, request.path, request.query, request.headers, body)
 
     def take_rest(self) -> bytes:
         """The head of the last request as it came and all that followed it: what an upgrade goes on with."""
@@ -159,7 +161,7 @@ class RequestReader:
         self._head = head + b"\r\n\r\n" if request.websocket else b""
         self._looked = 0
         self._request = request
-        self._asks = "100-continue" in request.headers.get("expect", "").lower()
+        self._asks = "expect" in request.headers and "100-continue" in request.headers["expect"].lower()
         return True
 
     def _take_chunks(self, body: bytearray) -> bool:
@@ -207,9 +209,9 @@ def parse_head(head: bytes) -> Request:
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
+        name, value = name.lower(), value.strip()
         if not colon or not name or name.strip() != name:
             raise refusal("malformed", detail="malformed header")
-        name, value = name.lower(), value.strip()
         if name == "content-length" and headers.get(name, value) != value:
             raise refusal("malformed", detail="two different Content-Lengths")
         headers[name] = value
