@@ -229,7 +229,7 @@ def test_what_the_dead_left_goes_and_what_the_living_write_stays(tmp_path):
 # Each dies by SIGKILL at its own place: between two folds, amid a model's files, amid the result files. The words say
 # what to wrap and at which call to die.
 PLACES = (
-    ("trader.pipeline.train", "_fold_part", 2),
+    ("trader.pipeline.training_folds", "predict_fold", 2),
     ("trader.models.artifact", "_sync", 3),
     ("trader.backtest.report", "atomic_write_text", 2),
 )

@@ -27,6 +27,7 @@ COMMANDS = {
     "data": "trader.cli.data",
     "train": "trader.cli.train",
     "calibrate-barriers": "trader.cli.train",
+    "models": "trader.cli.models",
     "pipeline": "trader.cli.pipeline",
     "validate-features": "trader.cli.validate",
     "exchange": "trader.cli.exchange",

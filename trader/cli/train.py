@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from trader.pipeline.train import TrainProgress
     from trader.pipeline.training_settings import TrainingSettings
 
-_MONTH_DAYS = 30.44
-
 
 def add_parser(subparsers: Any) -> None:
     """Register both commands."""
     train = subparsers.add_parser("train", help="train, judge and calibrate a model; it becomes the current one")
     _add_data(train)
     train.add_argument("--seed", type=int, metavar="N", help="instead of the one in training.yaml")
+    train.add_argument(
+        "--search", type=int, default=0, metavar="N",
+        help="try N settings of the ensemble under the same purged folds; the best is trained, all are counted")
+    _add_workers(train)
     train.add_argument(
         "--progress", choices=("auto", "json", "none"), default="auto",
         help="auto: a bar on a terminal; json: one JSON line a step on stdout, the last with the model's path")
@@ -34,6 +36,9 @@ def add_parser(subparsers: Any) -> None:
     barriers = subparsers.add_parser("calibrate-barriers", help="choose triple-barrier distances per symbol")
     _add_data(barriers)
     barriers.add_argument("--calibrate", action="store_true", help="accepted for the guide's spelling; always on")
+    barriers.add_argument("--cost-bps", type=float, default=5.0, metavar="BPS",
+                          help="what a round trip costs, in hundredths of a per cent (default 5)")
+    _add_workers(barriers)
     barriers.add_argument("--output", type=Path, metavar="FILE",
                           help="default: <home>/config/triple_barrier_params.yaml")
     barriers.set_defaults(run=run_calibrate)
@@ -46,24 +51,27 @@ def run_train(arguments: argparse.Namespace) -> int:
     from trader.features.user_features import load_user_features
     from trader.models.artifact import read_manifest
     from trader.pipeline.barriers import load_barriers
+    from trader.pipeline.parallel import open_workers
     from trader.pipeline.train import train_model
     from trader.pipeline.training_settings import load_training_settings
     from trader.utils.atomic import atomic_write_text
 
     home = home_of(arguments)
     lines = arguments.progress == "json"
+    if arguments.search < 0:
+        raise UserError(f"--search {arguments.search} is not a number of trials; write 20, or leave it out")
     try:
         session = load_settings(home)
         settings = load_training_settings(home, arguments.config or session.training_path)
         extra = load_user_features(session.settings.features.extra, home)
-        with _shown(arguments) as show:
+        with open_workers(arguments.workers, arguments.scheduler) as workers, _shown(arguments) as show:
             panel = _panel(arguments, home, settings)
             per_symbol = None
             if settings.labels.per_symbol and session.barriers_path is not None:
                 per_symbol = load_barriers(session.barriers_path, settings.labels)
             directory = train_model(
                 panel, settings, home, show, arguments.seed, per_symbol=per_symbol,
-                features=default_features(panel.timeframe, extra),
+                features=default_features(panel.timeframe, extra), search=arguments.search, workers=workers,
             )
     except UserError as error:
         if lines:
@@ -87,22 +95,27 @@ def run_calibrate(arguments: argparse.Namespace) -> int:
 
     from trader.config import load_settings
     from trader.pipeline.barriers import calibrate_barriers, write_barriers
+    from trader.pipeline.parallel import open_workers
     from trader.pipeline.training_settings import load_training_settings
 
     home = home_of(arguments)
     settings = load_training_settings(home, arguments.config or load_settings(home).training_path)
-    found = calibrate_barriers(_panel(arguments, home, settings), settings.labels)
+    if not 0.0 <= arguments.cost_bps < 1000.0:
+        raise UserError(f"--cost-bps {arguments.cost_bps:g} is no cost of a round trip; 5 is 0.05 %")
+    with open_workers(arguments.workers, arguments.scheduler) as workers:
+        panel = _panel(arguments, home, settings)
+        found = calibrate_barriers(panel, settings.labels, arguments.cost_bps, workers)
     path = arguments.output or home / "config" / "triple_barrier_params.yaml"
     write_barriers(path, found)
     if arguments.json:
         print_json({"path": str(path), **msgspec.to_builtins(found)})
         return 0
-    print("symbol    barriers  horizon   loss  neutral  profit    held   score")
+    print("symbol     profit    stop  horizon   loss  neutral  profit    held   score  held out   costs")
     for name, own in found.symbols.items():
         loss, neutral, profit = own.class_shares
-        distance = f"±{own.profit_taking:g}σ"
-        print(f"{name:<8} {distance:>9} {own.max_holding_periods:>8} {loss:>6.1%} {neutral:>8.1%} {profit:>7.1%} "
-              f"{own.mean_holding:>7.1f} {own.score:>7.3f}")
+        print(f"{name:<8} {f'+{own.profit_taking:g}σ':>8} {f'-{own.stop_loss:g}σ':>7} {own.max_holding_periods:>8} "
+              f"{loss:>6.1%} {neutral:>8.1%} {profit:>7.1%} {own.mean_holding:>7.1f} {own.score:>7.3f} "
+              f"{own.validated_score:>9.3f} {own.cost_share:>7.1%}")
     print(f"{found.source} bars {found.start[:10]} to {found.end[:10]}; written to {path}")
     return 0
 
@@ -117,42 +130,20 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, default=1, metavar="N",
+                        help="processes of this machine that share the work (default 1); the result is the same")
+    parser.add_argument("--scheduler", metavar="ADDRESS",
+                        help="a Dask scheduler whose workers do the work, such as tcp://10.0.0.5:8786")
+
+
 def _panel(arguments: argparse.Namespace, home: Path, settings: TrainingSettings) -> BarPanel:
     """The bars that flags and settings ask for, up to but not including the end."""
-    from trader.data.catalog import load_panel
+    from trader.pipeline.training_bars import parse_symbols, training_panel
 
-    wanted = settings.data
-    symbols: Sequence[str] | None = wanted.symbols or None
-    if arguments.symbols is not None:
-        symbols = tuple(s.strip().upper() for s in arguments.symbols.split(",") if s.strip())
-        if not symbols:
-            raise UserError("--symbols names no symbol; write AAPL,MSFT")
-    timeframe = arguments.timeframe or wanted.timeframe
-    end = arguments.end or wanted.end
-    start = arguments.start or wanted.start or _months_before(home, symbols, timeframe, end, wanted.months)
-    # a bare date as the end would include that day
-    until = f"{end}T00:00" if end is not None and len(end) == 10 else end
-    return load_panel(home, symbols, timeframe, start, until)
-
-
-def _months_before(
-    home: Path, symbols: Sequence[str] | None, timeframe: str, end: str | None, months: int
-) -> str | None:
-    """The day on which so many months of history before the end begin; None for all there is."""
-    from trader.core.clock import DAY_NS, from_ns
-    from trader.data.catalog import available, parse_range
-    from trader.data.timeframe import parse_timeframe
-
-    frame, until = parse_timeframe(timeframe), parse_range(None, end)[1]
-    if frame.daily:
-        return None                         # a daily history is short: all of it
-    if until is None:
-        have = [d for d in available(home) if d.timeframe == frame.name and (symbols is None or d.symbol in symbols)]
-        stored = [d for d in have if d.place == "store"]
-        until = max((d.last_ns for d in stored or have), default=None)
-        if until is None:
-            return None                     # nothing there: loading says so in its own words
-    return from_ns(until - round(months * _MONTH_DAYS) * DAY_NS).date().isoformat()
+    return training_panel(
+        home, settings, symbols=parse_symbols(arguments.symbols), timeframe=arguments.timeframe,
+        start=arguments.start, end=arguments.end)
 
 
 @contextmanager
@@ -207,11 +198,13 @@ def _text(report: dict[str, Any]) -> str:
         "bars": f"{data['bars']:,} of {data['timeframe']}, {data['source']}, {span}",
         "symbols": ", ".join(data["symbols"]),
         "samples": f"{scores['n']:,} ({scores['n_effective']:,.0f} effective); {shares}",
-        "judged": f"out of fold, {scores['folds']} purged folds, {scores['n_trials']} trial",
+        "judged": f"out of fold, {scores['folds']} purged folds, "
+                  f"{scores['n_trials']} {'trial' if scores['n_trials'] == 1 else 'trials'}",
         "accuracy": f"{_rate(scores)} over three classes",
         "log-loss": f"{scores['log_loss']:.4f}; class shares alone {scores['log_loss_prior']:.4f}",
         "direction": f"{_rate(scores['direction'])} of the barriers touched",
         "calibration": f"{calibration['method']}; ECE {before:.4f} before, {after:.4f} after, out of sample",
+        "returns": _returns(scores["returns"]),
         "confusion": "rows: what came; columns: what was said",
     }
     lines = [f"{name:<12} {value}" for name, value in facts.items()]
@@ -219,6 +212,18 @@ def _text(report: dict[str, Any]) -> str:
     for name, counts in zip(names, scores["confusion"], strict=True):
         lines.append(f"{'':<13}{name:<9}" + "".join(f"{count:>9,}" for count in counts))
     return "\n".join([*lines, f"{'verdict':<12} {report['verdict']}"])
+
+
+def _returns(found: dict[str, Any]) -> str:
+    if "sharpe" not in found:
+        return f"{found['n_days']} sessions are too few to judge"
+    text = (f"following it, before costs: Sharpe {found['sharpe']:.2f} a year [{found['sharpe_low']:.2f}, "
+            f"{found['sharpe_high']:.2f}] over {found['n_days']} sessions; positive with {found['psr']:.0%}")
+    if found["n_trials"] > 1:
+        text += f", better than the luck of {found['n_trials']} trials with {found['dsr']:.0%}"
+    if found["overfitting"] is not None:
+        text += f"; overfitted with {found['overfitting']:.0%}"
+    return text
 
 
 def _rate(scores: dict[str, Any]) -> str:

@@ -112,6 +112,7 @@ class BoosterModel(Learner):
     task : ``"classification"``, the one task there is
     iterations : largest number of trees (per class)
     learning_rate, depth : of the trees
+    feature_share : share of the features that each tree may split on, drawn anew for each
     random_state : seed; the same seed and data give the same model
     classes : fixed class order of the output
     thread_count : threads inside the library; parallel work belongs outside (folds, symbols, trials)
@@ -124,13 +125,16 @@ class BoosterModel(Learner):
     def __init__(
         self, task: str = "classification", iterations: int = 500, learning_rate: float = 0.05,
         depth: int = 6, random_state: int = 0, classes: tuple[int, ...] = CLASSES, thread_count: int = 1,
-        **params: Any,
+        feature_share: float = 1.0, **params: Any,
     ) -> None:
         if task != "classification":
             raise ValueError(f"task must be 'classification'; got {task!r}")
         for name, value in (("iterations", iterations), ("depth", depth), ("thread_count", thread_count)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
+        if not 0.0 < feature_share <= 1.0:
+            raise ValueError(f"feature_share must lie in (0, 1]; got {feature_share}")
+        self.feature_share = feature_share
         self.task, self.iterations, self.learning_rate, self.depth = task, iterations, learning_rate, depth
         self.random_state, self.classes, self.thread_count = random_state, tuple(classes), thread_count
         self.params = params
@@ -237,13 +241,17 @@ class BoosterModel(Learner):
     def _code(self, labels: IntArray) -> IntArray:
         return np.searchsorted(np.asarray(self.present_), labels)
 
+    def _drawn(self, name: str) -> dict[str, float]:
+        """The library's own name for the share of features, where not all are to be used."""
+        return {name: self.feature_share} if self.feature_share < 1.0 else {}
+
     def _facts(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
             "settings": {
                 "task": self.task, "iterations": self.iterations, "learning_rate": self.learning_rate,
                 "depth": self.depth, "random_state": self.random_state, "classes": list(self.classes),
-                "thread_count": self.thread_count,
+                "thread_count": self.thread_count, "feature_share": self.feature_share,
             },
             "params": self.params,
             "present": list(self.present_),

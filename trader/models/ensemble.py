@@ -229,5 +229,5 @@ def _untrained(member: BoosterModel, iterations: int | None = None) -> BoosterMo
     return type(member)(
         iterations=member.iterations if iterations is None else iterations, learning_rate=member.learning_rate,
         depth=member.depth, random_state=member.random_state, classes=member.classes,
-        thread_count=member.thread_count, **member.params,
+        thread_count=member.thread_count, feature_share=member.feature_share, **member.params,
     )

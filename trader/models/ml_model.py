@@ -30,7 +30,7 @@ class CatBoostModel(BoosterModel):
             "loss_function": "MultiClass", "classes_count": len(self.present_), "iterations": self.iterations,
             "learning_rate": self.learning_rate, "depth": self.depth, "random_seed": self.random_state,
             "thread_count": self.thread_count, "allow_writing_files": False, "logging_level": "Silent",
-            "border_count": 64, "boosting_type": "Plain", **self.params,
+            "border_count": 64, "boosting_type": "Plain", **self._drawn("rsm"), **self.params,
         }
         if early_stopping_rounds:
             settings |= {"od_type": "Iter", "od_wait": early_stopping_rounds}
@@ -73,7 +73,8 @@ class XGBoostModel(BoosterModel):
         settings = {
             "objective": "multi:softprob", "num_class": len(self.present_), "eta": self.learning_rate,
             "max_depth": self.depth, "tree_method": "hist", "max_bin": 64, "seed": self.random_state,
-            "nthread": self.thread_count, "eval_metric": "mlogloss", "verbosity": 0, **self.params,
+            "nthread": self.thread_count, "eval_metric": "mlogloss", "verbosity": 0,
+            **self._drawn("colsample_bytree"), **self.params,
         }
         train = xgboost.QuantileDMatrix(
             X, codes, weight=weight, nthread=self.thread_count, max_bin=settings["max_bin"]
@@ -121,8 +122,7 @@ class LightGBMModel(BoosterModel):
             "objective": "multiclass", "num_class": len(self.present_), "learning_rate": self.learning_rate,
             "max_depth": self.depth, "num_leaves": 2**self.depth - 1, "max_bin": 63,
             "seed": self.random_state, "num_threads": self.thread_count, "deterministic": True,
-            "force_row_wise": True, "verbosity": -1,
-            **self.params,
+            "force_row_wise": True, "verbosity": -1, **self._drawn("feature_fraction"), **self.params,
         }
         bins = {"verbosity": -1, "max_bin": settings["max_bin"]}
         train = lightgbm.Dataset(X, codes, weight=weight, params=bins)

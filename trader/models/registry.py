@@ -62,6 +62,12 @@ def promote(home: Path, name: str, directory_name: str) -> None:
     _write_pointer(home, name, directory_name, previous)
 
 
+def champion(home: Path, name: str) -> str | None:
+    """The directory name of the model in use, whose challengers are the others of its name; None when there is none."""
+    found = latest_model(home, name)
+    return None if found is None else found.name
+
+
 def rollback(home: Path, name: str) -> Path:
     """Return to the model that was current before; returns its directory."""
     previous = [p for p in _pointer(home, name).get("previous", []) if _is_model(models_dir(home) / p, name)]

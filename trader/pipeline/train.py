@@ -5,28 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from trader.core.clock import iso
-from trader.core.panel import BarPanel, FloatArray, IntArray
+from trader.core.panel import BarPanel, FloatArray
 from trader.features.feature_set import FeatureSet, default_features
 from trader.mlops.drift import DriftReference
 from trader.models.artifact import FORMAT, ModelArtifact, content_version, library_versions
 from trader.models.calibration import ProbabilityCalibrationManager
 from trader.models.ensemble import EnsembleModel
 from trader.models.registry import store_model
-from trader.models.validation import PurgedKFold, purged_holdout
+from trader.pipeline.parallel import SERIAL, Workers
+from trader.pipeline.training_folds import MIN_SAMPLES, FoldPart, Folds, cross_validate, untrained_ensemble
 from trader.pipeline.training_report import score_predictions
+from trader.pipeline.training_returns import Trials, daily_returns, judge_returns
 from trader.pipeline.training_samples import Samples, build_samples, panel_hash
 from trader.pipeline.training_settings import LabelSettings, TrainingSettings
 from trader.utils.errors import UserError
 
-_MIN_SAMPLES = 300
+__all__ = ["FoldPart", "Folds", "TrainProgress", "cross_validate", "fit_calibrator", "fit_final", "make_manifest",
+           "require_enough", "train_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +41,11 @@ class TrainProgress:
     eta_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Folds:
-    """Out-of-fold predictions in time order, and the trees that early stopping found worth growing."""
-
-    samples: Samples
-    probability: FloatArray     # (n, 3)
-    prior: FloatArray           # (n, 3): class shares of each fold's training labels
-    iterations: dict[str, int]
-
-
-class FoldPart(NamedTuple):
-    """What one fold said of its test samples; all that is kept of it."""
-
-    probability: FloatArray     # (n_test, 3)
-    prior: FloatArray           # (3,)
-    iterations: dict[str, int]  # trees that early stopping found worth growing, by member
-
-
 def train_model(
     panel: BarPanel, settings: TrainingSettings, home: Path,
     progress: Callable[[TrainProgress], None] | None = None, seed: int | None = None, *,
     features: FeatureSet | None = None, per_symbol: Mapping[str, LabelSettings] | None = None,
-    created_ns: int | None = None,
+    created_ns: int | None = None, search: int = 0, workers: Workers = SERIAL,
 ) -> Path:
     """Train, judge, calibrate and store a model; the stored model becomes the current one of its name.
 
@@ -76,6 +60,8 @@ def train_model(
     features : unfitted features instead of the shipped set
     per_symbol : label parameters of symbols that differ from ``settings.labels``
     created_ns : time written as the moment of creation, now when None
+    search : settings of the ensemble to try first (see `trader.pipeline.search`); 0 takes them as they are
+    workers : who does folds and trials; the model does not depend on it
 
     Returns
     -------
@@ -87,7 +73,7 @@ def train_model(
         too few bars, or labels of one class only
     """
     seed = settings.seed if seed is None else seed
-    steps = _Steps(settings, progress)
+    steps = _Steps(settings, progress, search)
 
     fitted = (features or default_features(panel.timeframe)).fit(panel)
     matrix = fitted.transform(panel)
@@ -97,39 +83,24 @@ def train_model(
     require_enough(samples, panel)
     steps.next()
 
-    folds = cross_validate(samples, settings, seed, steps.next)
+    found = None
+    if search:
+        from trader.pipeline.search import search_settings
+
+        found = search_settings(samples, panel, settings, seed, search, workers, steps.next)
+        settings, folds = found.settings, found.folds
+    else:
+        folds = cross_validate(samples, settings, seed, steps.next, workers=workers)
     calibrator = fit_calibrator(folds, settings)
     steps.next()
 
     final = fit_final(samples, settings, seed, folds.iterations, fitted.names, steps.next)
-    manifest = make_manifest(panel, settings, seed, fitted, matrix, folds, calibrator, final, per_symbol, created_ns)
+    manifest = make_manifest(
+        panel, settings, seed, fitted, matrix, folds, calibrator, final, per_symbol, created_ns,
+        Trials() if found is None else found.trials, [] if found is None else [trial.facts() for trial in found.tried])
     directory = store_model(home, ModelArtifact(manifest, final, calibrator))
     steps.next()
     return directory
-
-
-def cross_validate(
-    samples: Samples, settings: TrainingSettings, seed: int, after_fold: Callable[[], None] = lambda: None,
-    kept: Callable[[int, Callable[[], FoldPart]], FoldPart] = lambda number, make: make(),
-) -> Folds:
-    """Predict every sample by an ensemble that saw neither it nor any label that overlaps it.
-
-    Parameters
-    ----------
-    after_fold : called after each fold
-    kept : ``kept(number, make)`` gives the fold's part, from where an earlier run left it or by ``make()``
-    """
-    splits = PurgedKFold(samples.t0, samples.t1, settings.validation.n_splits, settings.validation.embargo_bars)
-    probability, prior = np.full((len(samples), 3), np.nan), np.full((len(samples), 3), np.nan)
-    grown: dict[str, list[int]] = {}
-    for number, (train, test) in enumerate(splits.split()):
-        part = kept(number, partial(_fold_part, samples, train, test, settings, seed))
-        probability[test], prior[test] = part.probability, part.prior
-        for name, trees in part.iterations.items():
-            grown.setdefault(name, []).append(trees)
-        after_fold()
-    least = settings.model.min_iterations
-    return Folds(samples, probability, prior, {n: max(least, round(float(np.mean(g)))) for n, g in grown.items()})
 
 
 def fit_calibrator(folds: Folds, settings: TrainingSettings) -> ProbabilityCalibrationManager:
@@ -143,7 +114,7 @@ def fit_final(
     after_member: Callable[[], None] = lambda: None,
 ) -> EnsembleModel:
     """The ensemble that will predict: all samples, as many trees as the folds found worth growing."""
-    final = _ensemble(settings, seed).refitted(iterations)
+    final = untrained_ensemble(settings, seed).refitted(iterations)
     final.feature_names_in_, final.n_features_in_ = tuple(names), len(names)
     for member in final.members.values():
         member.fit(samples.X, samples.y, sample_weight=samples.weight)
@@ -153,48 +124,11 @@ def fit_final(
     return final
 
 
-def _fold_part(
-    samples: Samples, train: IntArray, test: IntArray, settings: TrainingSettings, seed: int
-) -> FoldPart:
-    known = samples.rows(train)
-    if len(train) < _MIN_SAMPLES // 2 or len(np.unique(known.y)) < 2:
-        raise UserError(
-            f"a fold has {len(train)} training labels of {len(np.unique(known.y))} classes left after purging; "
-            "give more history, or lower validation.n_splits or validation.embargo_bars"
-        )
-    model = _fit_fold(known, settings, seed)
-    return FoldPart(
-        model.predict_proba(samples.X[test]), np.bincount(known.y, known.weight, 3) / known.weight.sum(),
-        {name: member.best_iteration_ or 1 for name, member in model.members.items()},
-    )
-
-
-def _fit_fold(known: Samples, settings: TrainingSettings, seed: int) -> EnsembleModel:
-    """An ensemble that stops growing by the last purged stretch of its own training labels."""
-    early, late = purged_holdout(known.t0, known.t1, settings.validation.holdout_share)
-    model = _ensemble(settings, seed)
-    if len(np.unique(known.y[early])) < 2 or not np.isin(known.y[late], known.y[early]).any():
-        return model.fit(known.X, known.y, sample_weight=known.weight, spans=(known.t0, known.t1))
-    return model.fit(
-        known.X[early], known.y[early], validation_data=(known.X[late], known.y[late]),
-        early_stopping_rounds=settings.model.early_stopping_rounds, sample_weight=known.weight[early],
-        spans=(known.t0[early], known.t1[early]),
-    )
-
-
-def _ensemble(settings: TrainingSettings, seed: int) -> EnsembleModel:
-    model = settings.model
-    return EnsembleModel(
-        model.members, model.voting, random_state=seed, iterations=model.iterations,
-        learning_rate=model.learning_rate, depth=model.depth,
-    )
-
-
 def require_enough(samples: Samples, panel: BarPanel) -> None:
     """UserError where the labels are too few, or all of one class."""
-    if len(samples) < _MIN_SAMPLES:
+    if len(samples) < MIN_SAMPLES:
         raise UserError(
-            f"training needs at least {_MIN_SAMPLES} labelled samples; {len(panel)} {panel.timeframe} bars of "
+            f"training needs at least {MIN_SAMPLES} labelled samples; {len(panel)} {panel.timeframe} bars of "
             f"{', '.join(panel.symbols)} give {len(samples)}: give more history or more symbols"
         )
     if len(np.unique(samples.y)) < 2:
@@ -204,21 +138,27 @@ def require_enough(samples: Samples, panel: BarPanel) -> None:
 def make_manifest(
     panel: BarPanel, settings: TrainingSettings, seed: int, fitted: FeatureSet, matrix: FloatArray, folds: Folds,
     calibrator: ProbabilityCalibrationManager, final: EnsembleModel,
-    per_symbol: Mapping[str, LabelSettings] | None, created_ns: int | None,
+    per_symbol: Mapping[str, LabelSettings] | None, created_ns: int | None, trials: Trials = Trials(),
+    tried: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What the model is and is worth, for its ``manifest.json``; arguments as for `train_model`."""
+    """What the model is and is worth, for its ``manifest.json``; arguments as for `train_model`.
+
+    ``trials`` says how much was tried before these settings were chosen, ``tried`` each of it.
+    """
     samples, plain = folds.samples, settings.to_dict()
     scores = score_predictions(
         folds.probability, folds.prior, samples.y, samples.t0, samples.unique, panel.source
     )
     before, after = calibrator.get_uncalibrated_metrics(), calibrator.get_metrics()
     scores |= {
-        "n_trials": 1, "folds": settings.validation.n_splits,
+        "n_trials": trials.n, "folds": settings.validation.n_splits,
         "calibration": {
             "method": calibrator.method_, "log_loss_by_method": calibrator.scores_,
             "before": before.to_dict(), "after": after.to_dict(),
         },
         "iterations": folds.iterations,
+        "returns": judge_returns(daily_returns(folds.probability, samples, panel), trials),
+        "search": [dict(facts) for facts in tried],
         "importance": [[name, share] for name, share in final.feature_importance().items()],
     }
     labels = {**plain["labels"]}
@@ -232,7 +172,7 @@ def make_manifest(
     libraries, fingerprint = library_versions(), fitted.fingerprint()
     return {
         "format": FORMAT, "name": settings.name, "seed": seed,
-        "version": content_version(data["hash"], plain, seed, fingerprint, labels, libraries),
+        "version": content_version(data["hash"], plain, seed, fingerprint, labels, libraries, *scores["search"]),
         "created": iso(time.time_ns() if created_ns is None else created_ns),
         "trained_through_ns": int(panel.available_ns[-1]),
         "data": data, "labels": labels, "settings": plain, "libraries": libraries, "scores": scores,
@@ -260,11 +200,15 @@ def _drift_reference(matrix: FloatArray, fitted: FeatureSet, settings: TrainingS
 class _Steps:
     """Counts units of work and tells the time left by how long the ones before took."""
 
-    def __init__(self, settings: TrainingSettings, progress: Callable[[TrainProgress], None] | None) -> None:
+    def __init__(
+        self, settings: TrainingSettings, progress: Callable[[TrainProgress], None] | None, search: int = 0
+    ) -> None:
         members, folds = settings.model.members, settings.validation.n_splits
+        judged = [(f"fold {i + 1} of {folds}", 4 * len(members)) for i in range(folds)]
+        if search:
+            judged = [(f"trial {i + 1} of {search}", 4 * len(members) * folds) for i in range(search)]
         self._plan = [
-            ("features", 6), ("labels", 1),
-            *((f"fold {i + 1} of {folds}", 4 * len(members)) for i in range(folds)),
+            ("features", 6), ("labels", 1), *judged,
             ("calibrate", 1), *((f"final {name}", 3) for name in members), ("save", 1),
         ]
         self._total = sum(cost for _, cost in self._plan)

@@ -63,6 +63,7 @@ class ModelSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     iterations: PositiveInt = 200
     learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     depth: Annotated[int, msgspec.Meta(ge=1, le=12)] = 5
+    feature_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0     # of the features, drawn for each tree
     early_stopping_rounds: PositiveInt = 25
     min_iterations: PositiveInt = 10            # of the final model, whatever early stopping says
 
