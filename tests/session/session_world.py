@@ -23,7 +23,7 @@ from trader.options import SessionOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = "import sys; from console.cli import main; sys.exit(main())"
-# The same session at another exchange: what the flags of the console do not say.
+# The same session at an exchange of another process, which sets the pace.
 ELSEWHERE = """
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ from trader import headless
 from trader.options import SessionOptions
 home, url, control, stop_after = sys.argv[1:]
 sys.exit(headless.run(SessionOptions(
-    home=Path(home), speed="max", stop_after=int(stop_after), venue_url=url, venue_control=control, log_format="json")))
+    home=Path(home), stop_after=int(stop_after), venue_url=url, venue_control=control, log_format="json")))
 """
 QUICK = """\
 strategy: {name: trend}
