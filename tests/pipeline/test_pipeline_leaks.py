@@ -1,0 +1,90 @@
+"""What training must not find and what it must: noise gives chance, a known signal comes back with its own odds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from scipy.special import softmax
+from scipy.stats import binom
+from test_pipeline_train import SMALL, PlainFeatures, panel
+
+from trader.models.calibration_metrics import evaluate
+from trader.pipeline.train import cross_validate, fit_calibrator, fit_final
+from trader.pipeline.training_samples import Samples, build_samples
+from trader.pipeline.training_settings import ModelSettings, TrainingSettings, ValidationSettings
+
+NAMES = tuple("abcdef")
+QUICK = msgspec.structs.replace(
+    SMALL, model=ModelSettings(members=("catboost", "lightgbm"), iterations=25, learning_rate=0.15, depth=3))
+
+
+def assert_chance(said: np.ndarray, y: np.ndarray, chance: float) -> None:
+    """Hits lie within the 99.9 % binomial interval of guessing with that rate."""
+    hits = int((said == y).sum())
+    low, high = binom.interval(0.999, len(y), chance)
+    assert low <= hits <= high
+
+
+def balanced(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows with as many of each class, so that chance is exactly one in three."""
+    least = np.bincount(y, minlength=3).min()
+    return np.sort(np.concatenate([rng.permutation(np.flatnonzero(y == c))[:least] for c in range(3)]))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("spoilt", ["labels", "features"])
+def test_without_a_signal_purged_folds_find_chance(seed, spoilt):
+    rng = np.random.default_rng(seed)
+    bars = panel(n_bars=1800, seed=seed, signal=0.6)
+    samples = build_samples(bars, PlainFeatures().transform(bars), QUICK, 10)
+    samples = samples.rows(balanced(samples.y, rng))
+    if spoilt == "labels":
+        samples = replace(samples, y=rng.permutation(samples.y))
+    else:
+        samples = replace(samples, X=rng.normal(size=samples.X.shape))
+    # every fifth sample begins after the one before has ended: only such outcomes are independent draws
+    apart = np.arange(0, len(samples), 5)
+    said = cross_validate(samples, QUICK, seed).probability.argmax(axis=1)
+    assert_chance(said[apart], samples.y[apart], 1 / 3)
+
+
+def test_the_same_samples_unspoilt_are_far_from_chance():
+    bars = panel(n_bars=1800, seed=1, signal=0.6)
+    samples = build_samples(bars, PlainFeatures().transform(bars), QUICK, 10)
+    samples = samples.rows(balanced(samples.y, np.random.default_rng(1)))
+    apart = np.arange(0, len(samples), 5)
+    said = cross_validate(samples, QUICK, 1).probability.argmax(axis=1)
+    with pytest.raises(AssertionError):
+        assert_chance(said[apart], samples.y[apart], 1 / 3)
+
+
+def known_signal(n: int, seed: int) -> tuple[Samples, np.ndarray]:
+    """Samples whose class probabilities are a known function of two of six features, and those probabilities."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, len(NAMES)))
+    lean = 0.8 * X[:, 0] - 0.5 * X[:, 1]
+    true = softmax(np.column_stack((-lean, np.full(n, 0.2), lean)), axis=1)
+    y = (rng.random(n)[:, None] > true.cumsum(axis=1)).sum(axis=1)
+    t0, one = np.arange(n), np.ones(n)
+    return Samples(X, y, t0, t0 + 1, np.where(y == 2, 0.01, -0.01), np.zeros(n, dtype=np.int64), one, one), true
+
+
+def test_a_known_signal_comes_back_with_its_own_odds():
+    settings = TrainingSettings(
+        model=ModelSettings(iterations=120, learning_rate=0.1, depth=3), validation=ValidationSettings(embargo_bars=2))
+    samples, _ = known_signal(8_000, seed=0)
+    folds = cross_validate(samples, settings, 7)
+    calibrator = fit_calibrator(folds, settings)
+    final = fit_final(samples, settings, 7, folds.iterations, NAMES)
+    fresh, true = known_signal(20_000, seed=1)
+    honest = calibrator.calibrate(final.predict_proba(fresh.X))
+    metrics = evaluate(honest, fresh.y)
+    assert metrics.n == 20_000
+    assert metrics.expected_calibration_error <= 0.02
+    for c in range(3):
+        assert evaluate(honest[:, c], fresh.y == c).expected_calibration_error <= 0.02
+    assert np.abs(honest - true).mean() < 0.03
+    assert metrics.log_loss < evaluate(true, fresh.y).log_loss + 0.01
