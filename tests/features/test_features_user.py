@@ -61,7 +61,7 @@ def test_its_code_is_part_of_the_fingerprint(tmp_path):
     ("bad.py:of_all", "look-ahead first at bar"),
     ("bad.py:forgetful", "more than the 3 bars"),
     ("bad.py:broken", "failed on trial bars: AttributeError"),
-    ("bad.py:number", "expected a per-symbol feature"),
+    ("bad.py:number", "expected a feature, such as"),
     ("bad.py:nothing", "defines no nothing"),
     ("none.py:x", "there is no file"),
     ("bad.py", "should read path/to/file.py:NAME"),

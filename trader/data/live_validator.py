@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ERROR, WARNING = "error", "warning"
 PRICES = ("open", "high", "low", "close")
+_KEYS = ("volume", "timestamp", "symbol")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,18 @@ class LiveDataValidator:
             return ValidationResult(False, [issue])
         if not len(df):
             return ValidationResult(False, [ValidationIssue("no_data", "", 0.0, 1.0, "no bars arrived")])
+        doubled = sorted({str(name) for name in df.columns[df.columns.duplicated()]} & {*PRICES, *_KEYS})
+        if doubled:
+            text = f"two columns {', '.join(doubled)}"
+            return ValidationResult(False, [ValidationIssue("doubled_column", "", 2.0, 1.0, text)])
         now = self.clock.now_ns() if now_ns is None else now_ns
         names = df["symbol"].astype(str).to_numpy() if "symbol" in df else np.full(len(df), "")
-        starts = _starts(df)
-        values = {name: df[name].to_numpy(dtype=np.float64) for name in (*PRICES, "volume")}
+        values = {name: _numbers(df[name]) for name in (*PRICES, "volume")}     # no number becomes NaN: an issue
+        try:
+            starts = _starts(df)
+        except (ValueError, TypeError, OverflowError) as error:
+            issue = ValidationIssue("time_unreadable", "", float("nan"), float("nan"), f"the times: {error}"[:200])
+            return ValidationResult(False, [issue])
         issues = []
         for name in dict.fromkeys(names):
             rows = names == name
@@ -197,12 +206,24 @@ class LiveDataValidator:
         return self.symbols[column] if column < len(self.symbols) else f"#{column}"
 
 
+def _numbers(column: pd.Series) -> FloatArray:
+    import pandas as pd
+
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+
+
 def _starts(df: pd.DataFrame) -> IntArray | None:
+    """ValueError or TypeError for times that cannot be read."""
     import pandas as pd
 
     if "timestamp" in df:
-        return pd.DatetimeIndex(pd.to_datetime(df["timestamp"], utc=True)).as_unit("ns").asi8
-    if isinstance(df.index, pd.DatetimeIndex):
+        if pd.api.types.is_numeric_dtype(df["timestamp"]):
+            raise ValueError("numbers are no times; give datetimes")
+        index = pd.DatetimeIndex(pd.to_datetime(df["timestamp"], utc=True))
+    elif isinstance(df.index, pd.DatetimeIndex):
         index = df.index if df.index.tz is not None else df.index.tz_localize("UTC")
-        return index.as_unit("ns").asi8
-    return None
+    else:
+        return None
+    if index.hasnans:
+        raise ValueError(f"row {int(np.argmax(index.isna()))} has none")
+    return index.as_unit("ns").asi8

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trader.core.panel import FloatArray
+from trader.core.sessions import session_index, session_table
 from trader.features.columns import Columns
 from trader.features.feature import Feature
 from trader.features.sessions import OPENING_MINUTE, SESSION_MINUTES
@@ -14,15 +15,23 @@ from trader.features.sessions import OPENING_MINUTE, SESSION_MINUTES
 
 @dataclass(frozen=True)
 class TimeOfDay(Feature):
-    """Share of the regular session that had passed when the bar began (0 on daily bars), and the day of the week."""
+    """Share of the regular session that had passed when the bar began (0 on daily bars), and the day of the week.
+
+    Sessions are the exchange's own: at 11:15 of a half day, half of it has passed. Bars outside of sessions count from
+    an opening at 09:30 and by a whole day's length, so that they lie below 0 or at 1 and above.
+    """
 
     inputs = ("ts_ns",)
     names = ("time_of_day", "day_of_week")
     lookback = 0
 
     def compute(self, columns: Columns) -> FloatArray:
-        share = (columns.minute - OPENING_MINUTE) / SESSION_MINUTES
-        if not columns.intraday:
+        if columns.intraday:
+            rows, table = session_index(columns.ts_ns), session_table()
+            opens, closes = table.opens[rows], table.closes[rows]       # row -1 reads some session; masked below
+            share = np.where(rows >= 0, (columns.ts_ns - opens) / (closes - opens),
+                             (columns.minute - OPENING_MINUTE) / SESSION_MINUTES)
+        else:
             share = np.zeros(len(columns))
         return np.stack([share, ((columns.day + 3) % 7).astype(np.float64)], axis=1)
 

@@ -101,6 +101,47 @@ class CrossSectionalFeature(Feature):
 
 
 @dataclass(frozen=True)
+class FunctionCrossFeature(CrossSectionalFeature):
+    """A cross-sectional feature made of a function; see `cross_feature`."""
+
+    name: str
+    of: str
+    function: Callable[[FloatArray], FloatArray]
+
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.name,)
+
+    def combine(self, of: FloatArray) -> FloatArray:
+        return self.function(of)
+
+    def params(self) -> dict[str, Any]:
+        return {**super().params(), "function": _name_of(self.function)}
+
+    def source(self) -> str:
+        return module_source(inspect.getsourcefile(self.function))
+
+
+def cross_feature(of: str) -> Callable[[Callable[[FloatArray], FloatArray]], FunctionCrossFeature]:
+    """Turn a function of one column over all symbols, ``(n_bars, n_symbols)`` to the same shape, into a feature.
+
+    ``of`` names the column; symbols without a value are NaN in it. Each row must be answered from that row alone.
+
+    Examples
+    --------
+    >>> @cross_feature(of="ret_26")
+    ... def over_mean(values):
+    ...     return values - np.nanmean(values, axis=1, keepdims=True)
+    >>> over_mean.names
+    ('over_mean',)
+    """
+    def wrap(function: Callable[[FloatArray], FloatArray]) -> FunctionCrossFeature:
+        return FunctionCrossFeature(function.__name__, of, function)
+
+    return wrap
+
+
+@dataclass(frozen=True)
 class FunctionFeature(Feature):
     """A feature made of a function of `Columns`; see `feature`."""
 
@@ -125,7 +166,7 @@ class FunctionFeature(Feature):
 
     def params(self) -> dict[str, Any]:
         values = super().params()
-        values["function"] = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        values["function"] = _name_of(self.function)
         return values
 
     def source(self) -> str:
@@ -166,6 +207,11 @@ def feature(
         )
 
     return wrap
+
+
+def _name_of(function: Any) -> str:
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return name
 
 
 def module_source(path: str | None) -> str:

@@ -88,4 +88,11 @@ def verify_feature(feature: Feature, panel: BarPanel) -> list[Finding]:
 def verify_cross_section(feature: CrossSectionalFeature, of: FloatArray) -> list[Finding]:
     """Findings about a cross-sectional feature; symbols are reported as columns of its name."""
     names = [f"{feature.names[0]}[{j}]" for j in range(of.shape[1])]
-    return verify(lambda table: feature.combine(table.values), ArrayTable(of), names, 0)
+
+    def run(table: ArrayTable) -> FloatArray:
+        values = np.asarray(feature.combine(table.values), dtype=np.float64)
+        if values.shape[1:] != table.values.shape[1:]:
+            raise ValueError(f"returned shape {values.shape} for {table.values.shape}; give a value for each symbol")
+        return values
+
+    return verify(run, ArrayTable(of), names, 0)

@@ -89,7 +89,8 @@ class FeatureSet:
         """Fill the cross-sectional columns of ``(n_bars, n_symbols, n_features)`` in place."""
         for feature in self.cross:
             of = values[:, :, self.names.index(feature.of)]
-            values[:, :, self.spans[feature].start] = feature.combine(of)
+            combined = feature.combine(of)
+            values[:, :, self.spans[feature].start] = np.where(np.isfinite(combined), combined, np.nan)
 
     def verify(self, panel: BarPanel) -> list[Finding]:
         """Look for any use of the future, understated memory or impurity on these bars; empty when there is none.

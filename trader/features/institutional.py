@@ -47,7 +47,8 @@ class InstitutionalFeatureEngine:
         Raises
         ------
         ValueError
-            For missing columns or times, rows out of order, values that are not numbers.
+            For missing columns or times, rows out of order, values that are not numbers or no bars. A row in which a
+            value is NaN or infinite counts as no bar: it stays NaN, and the others do not see it.
         """
         import pandas as pd
 
@@ -61,15 +62,21 @@ def frame_to_panel(df: pd.DataFrame, symbol: str = "SYMBOL") -> BarPanel:
     import pandas as pd
 
     missing = [name for name in FIELDS if name not in df.columns]
+    doubled = sorted({str(name) for name in df.columns[df.columns.duplicated()]} & {*FIELDS, "timestamp"})
+    if doubled:
+        raise ValueError(f"the frame has two columns {', '.join(doubled)}; it needs one of each")
     if missing:
         raise ValueError(f"the frame lacks {', '.join(missing)}; it needs {', '.join(FIELDS)} and timestamps")
     source = df["timestamp"] if "timestamp" in df.columns else df.index
     if isinstance(source, pd.RangeIndex) or pd.api.types.is_numeric_dtype(source):
         raise ValueError("the frame has no times; give a column 'timestamp' or a DatetimeIndex")
     try:
-        ts_ns = pd.DatetimeIndex(pd.to_datetime(source, utc=True)).as_unit("ns").asi8
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"the timestamps cannot be read: {error}") from None
+        moments = pd.DatetimeIndex(pd.to_datetime(source, utc=True)).as_unit("ns")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"the timestamps cannot be read: {str(error).splitlines()[0]}") from None
+    if moments.hasnans:
+        raise ValueError(f"row {int(np.argmax(moments.isna()))} has no timestamp; drop the rows without one")
+    ts_ns = moments.asi8
     steps = np.diff(ts_ns)
     if np.any(steps <= 0):
         row = int(np.argmax(steps <= 0)) + 1
@@ -77,13 +84,18 @@ def frame_to_panel(df: pd.DataFrame, symbol: str = "SYMBOL") -> BarPanel:
     try:
         fields = [df[name].to_numpy(dtype=np.float64)[:, None] for name in FIELDS]
     except (TypeError, ValueError) as error:
-        raise ValueError(f"prices and volume must be numbers: {error}") from None
+        raise ValueError(f"prices and volume must be numbers: {str(error).splitlines()[0]}") from None
     for name, values in zip(FIELDS[:4], fields[:4], strict=True):
         bad = np.flatnonzero(values[:, 0] <= 0)
         if len(bad):
             raise ValueError(f"{name} must be above 0; row {bad[0]} holds {values[bad[0], 0]:g}")
     if np.any(fields[4] < 0):
         raise ValueError("volume must not be negative")
+    opened, high, low, close = (values[:, 0] for values in fields[:4])
+    top, bottom = np.fmax(opened, close) * (1.0 - 1e-9), np.fmin(opened, close) * (1.0 + 1e-9)
+    wrong = (high < top) | (low > bottom) | (high < low)
+    if wrong.any():
+        raise ValueError(f"row {int(np.argmax(wrong))} is no bar: its high or low lies inside of its open and close")
     values, counts = np.unique(steps, return_counts=True)
     step = int(values[np.argmax(counts)]) if len(steps) else _DAY_NS
     timeframe = "1Day" if step >= _DAY_NS else f"{max(step // 60_000_000_000, 1)}Min"

@@ -86,7 +86,10 @@ class PointInTimeFeatureEngine:
         Parameters
         ----------
         df
-            Bars, oldest first; times in a column ``timestamp`` or in the index. It is never altered.
+            Bars, oldest first; times in a column ``timestamp`` or in the index. It is never altered. A column
+            ``available_at`` says when each row may be used (a bar's end; default: rows become known one by one, in
+            order): the future of a row is then what is available later than it, so rows of several symbols at
+            one moment may be compared with each other, and a late row is the future until it comes.
         validate
             Whether to verify each feature first: later bars withheld at several cuts, later bars altered, earlier
             bars cut off at the declared lookback, the same input twice.
@@ -112,14 +115,15 @@ class PointInTimeFeatureEngine:
             raise ValueError(f"{len(df)} rows cannot show whether a feature looks ahead; give at least 2, better 200")
         table = FrameTable(df)
         times = table.times
-        if times is not None and np.any(np.diff(times) < 0):
+        if times is not None and "available_at" not in df.columns and np.any(np.diff(times) < 0):
             raise ValueError("the rows are not in the order of time; sort the frame by its timestamps first")
+        available = _available(df, times)
         found: list[Finding] = []
         for name, feature in self._features.items():
             def run(part: FrameTable, feature: PointInTimeFeature = feature) -> FloatArray:
                 return _values(feature, part.frame)[:, None]
 
-            found += verify(run, table, [name], feature.lookback)
+            found += verify(run, table, [name], feature.lookback, available)
         return found
 
 
@@ -166,8 +170,31 @@ def _times(frame: pd.DataFrame) -> IntArray | None:
     if not isinstance(source, pd.DatetimeIndex) and not pd.api.types.is_datetime64_any_dtype(source):
         return None
     index = pd.DatetimeIndex(source)
+    if index.hasnans:
+        raise ValueError("a timestamp is missing; drop the rows without one")
     index = index.tz_localize("UTC") if index.tz is None else index.tz_convert("UTC")
     return index.as_unit("ns").asi8
+
+
+def _available(frame: pd.DataFrame, times: IntArray | None) -> IntArray | None:
+    """When each row may be used, by the column ``available_at``; None where there is none."""
+    import pandas as pd
+
+    if "available_at" not in frame.columns:
+        return None
+    try:
+        moments = pd.DatetimeIndex(pd.to_datetime(frame["available_at"], utc=True)).as_unit("ns")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the column available_at does not hold times: {error}") from None
+    if moments.hasnans:
+        raise ValueError("available_at must be known for every row; drop the rows without it")
+    known = moments.asi8
+    if times is not None and np.any(known < times):
+        row = int(np.argmax(known < times))
+        raise ValueError(f"row {row} says that it was available before its own timestamp; available_at is a bar's end")
+    if np.any(np.diff(known) < 0):
+        raise ValueError("the rows are not in the order of available_at; sort the frame by it first")
+    return known
 
 
 def _values(feature: PointInTimeFeature, frame: pd.DataFrame) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trader.core.panel import SYNTHETIC_INTRADAY, BarPanel
+from trader.core.panel import SYNTHETIC_INTRADAY, BarPanel, FloatArray
 from trader.features.sessions import MINUTE_NS
 
 _DAY_MINUTES = 1440
@@ -49,3 +49,13 @@ def probe_panel(bars: int = 900, seed: int = 11) -> BarPanel:
     return BarPanel(
         ("PROBE1", "PROBE2"), "15Min", ts, ts + 15 * MINUTE_NS, open, high, low, close, volume, SYNTHETIC_INTRADAY,
     )
+
+
+def probe_values(rows: int = 240, symbols: int = 5, seed: int = 11) -> FloatArray:
+    """A column of ``symbols`` symbols, ``(rows, symbols)``, with ties, holes and rows where one or none is there."""
+    random = np.random.default_rng(seed)
+    values = np.round(random.normal(size=(rows, symbols)), 1)
+    values[random.random((rows, symbols)) < 0.05] = np.nan
+    values[::40, 1:] = np.nan
+    values[20::40] = np.nan
+    return values

@@ -18,10 +18,16 @@ Row = tuple[float, ...]
 MAX_FIT_BARS = 20_000
 
 
+def emission_logs(x: FloatArray, means: FloatArray, variances: FloatArray) -> FloatArray:
+    """Log densities ``(n, states)`` of observations ``(n, k)`` under Gaussians with diagonal covariances."""
+    gap = x[:, None, :] - means[None, :, :]
+    logs: FloatArray = -0.5 * np.sum(gap * gap / variances + np.log(2.0 * np.pi * variances), axis=2)
+    return logs
+
+
 def emission_likelihoods(x: FloatArray, means: FloatArray, variances: FloatArray) -> FloatArray:
     """Gaussian likelihoods ``(n, states)`` of observations ``(n, k)``, each row over its largest."""
-    gap = x[:, None, :] - means[None, :, :]
-    logs = -0.5 * np.sum(gap * gap / variances + np.log(2.0 * np.pi * variances), axis=2)
+    logs = emission_logs(x, means, variances)
     likelihoods: FloatArray = np.exp(logs - logs.max(axis=1, keepdims=True))
     return likelihoods
 
@@ -46,6 +52,18 @@ def forward_filter(likelihoods: FloatArray, start: Sequence[float], transition: 
         out.append(alpha)
         prior = [sum([a * t for a, t in zip(alpha, column, strict=True)]) for column in columns]
     return np.array(out).reshape(len(out), len(start))
+
+
+def log_likelihood(
+    x: FloatArray, means: FloatArray, variances: FloatArray, start: Sequence[float], transition: FloatArray,
+) -> float:
+    """Log likelihood of a series of observations ``(n, k)``: the sum of the filter's one-step densities."""
+    logs = emission_logs(x, means, variances)
+    largest = logs.max(axis=1, keepdims=True)
+    likelihoods = np.exp(logs - largest)
+    filtered = forward_filter(likelihoods, start, transition)
+    prior = np.concatenate([np.asarray(start, dtype=np.float64)[None, :], filtered[:-1] @ transition])
+    return float(np.sum(largest[:, 0] + np.log(np.sum(prior * likelihoods, axis=1))))
 
 
 @dataclass(frozen=True)
@@ -141,13 +159,22 @@ class HMMRegime(StatefulFeature):
         # a state that training bars never left or entered would make later bars impossible
         transition = np.maximum(model.transmat_[np.ix_(order, order)], 1e-5)
         transition /= transition.sum(axis=1, keepdims=True)
-        return replace(
+        fitted = replace(
             self,
             start=_row(np.full(len(order), 1.0 / len(order))),
             transition=tuple(_row(row) for row in transition),
             means=tuple(_row(row) for row in model.means_[order]),
             variances=tuple(_row(row) for row in np.maximum(variances[order], 1e-4)),
         )
+        # EM that broke down (a state without bars, a failed inversion) must not replace the prior
+        return fitted if fitted.fits(parts) > self.fits(parts) else self
+
+    def fits(self, parts: Sequence[FloatArray]) -> float:
+        """Log likelihood of series of observations under these parameters; minus infinity where they are no numbers."""
+        means, variances, transition = np.array(self.means), np.array(self.variances), np.array(self.transition)
+        if not (np.isfinite(means).all() and np.isfinite(variances).all() and np.isfinite(transition).all()):
+            return -np.inf
+        return sum(log_likelihood(part, means, variances, self.start, transition) for part in parts)
 
 
 def _row(values: FloatArray) -> Row:

@@ -33,6 +33,23 @@ def _two_blocks(x: FloatArray, window: int, ufunc: np.ufunc, neutral: float) -> 
     return out
 
 
+def rolling_sums(series: FloatArray, window: int) -> FloatArray:
+    """`rolling_sum` of several series at once, ``(k, n)`` to ``(k, n)``: one pass where windows are short."""
+    k, n = series.shape
+    out = np.full((k, n), np.nan)
+    if n < window:
+        return out
+    blocks = -(-n // window)
+    padded = np.zeros((k, blocks * window))
+    padded[:, :n] = series
+    table = padded.reshape(k, blocks, window)
+    ends = np.add.accumulate(table, axis=2).reshape(k, -1)
+    starts = np.add.accumulate(table[:, :, ::-1], axis=2)[:, :, ::-1].copy()
+    starts[:, :, 0] = 0.0           # a window that is one whole block is told by its end already
+    np.add(starts.reshape(k, -1)[:, : n - window + 1], ends[:, window - 1 : n], out=out[:, window - 1 :])
+    return out
+
+
 def rolling_sum(x: FloatArray, window: int) -> FloatArray:
     """Sum of the last ``window`` values ``(n,)``; NaN before, and where the window holds a NaN."""
     return _two_blocks(x, window, np.add, 0.0)
@@ -97,5 +114,3 @@ def lag(x: FloatArray, bars: int) -> FloatArray:
     if bars < len(x):
         out[bars:] = x[: len(x) - bars]
     return out
-
-

@@ -9,9 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from trader.features.feature import Feature
-from trader.features.feature_check import verify_feature
-from trader.features.probe import probe_panel
+from trader.features.feature import CrossSectionalFeature, Feature
+from trader.features.feature_check import verify_cross_section, verify_feature
+from trader.features.probe import probe_panel, probe_values
 from trader.utils.errors import UserError
 
 PLACE = "features.extra"
@@ -23,7 +23,7 @@ def load_user_features(specs: Sequence[str], base: Path | None = None) -> tuple[
     Parameters
     ----------
     specs
-        ``NAME`` is a `Feature`, or a class of features that needs no arguments.
+        ``NAME`` is a `Feature`, of one symbol or over all, or a class of features that needs no arguments.
     base
         Directory from which relative paths count; the current one by default.
 
@@ -51,13 +51,16 @@ def _load(spec: str, base: Path) -> Feature:
         feature = found() if isinstance(found, type) else found
     except TypeError as error:
         raise UserError(f"{PLACE}: {spec!r}: {name} cannot be made without arguments: {error}") from None
-    if not isinstance(feature, Feature) or feature.cross_sectional:
+    if not isinstance(feature, Feature):
         raise UserError(
-            f"{PLACE}: {spec!r}: {name} is a {type(feature).__name__}; expected a per-symbol feature, such as a "
-            "function decorated with @feature(lookback=…) from trader.features.feature"
+            f"{PLACE}: {spec!r}: {name} is a {type(feature).__name__}; expected a feature, such as a function "
+            "decorated with @feature(lookback=…) or @cross_feature(of=…) from trader.features.feature"
         )
     try:
-        findings = verify_feature(feature, probe_panel(max(900, 3 * feature.memory)))
+        if isinstance(feature, CrossSectionalFeature):
+            findings = verify_cross_section(feature, probe_values())
+        else:
+            findings = verify_feature(feature, probe_panel(max(900, 3 * feature.memory)))
     except Exception as error:
         raise UserError(f"{PLACE}: {spec!r}: it failed on trial bars: {type(error).__name__}: {error}") from error
     if findings:

@@ -100,6 +100,7 @@ T = TypeVar("T", bound=Table)
 
 def verify(
     run: Callable[[T], FloatArray], table: T, names: Sequence[str], memory: int | None,
+    available: IntArray | None = None,
 ) -> list[Finding]:
     """Run all experiments on a calculation.
 
@@ -111,6 +112,9 @@ def verify(
         Bars to try it on; long enough that values stand after the warm-up.
     memory
         Bars before the current one on which a value may depend; None skips the experiment that checks it.
+    available
+        When each row may be used, never decreasing; rows of one moment are known together and never cut apart. None
+        where every row has a moment of its own.
 
     Returns
     -------
@@ -139,6 +143,9 @@ def verify(
 
     sessions = table.sessions()
     cuts = choose_cuts(n, sessions)
+    if available is not None:
+        opening = np.flatnonzero(np.diff(available) > 0) + 1        # rows that are known later than the row before
+        cuts = sorted({int(opening[np.abs(opening - cut).argmin()]) for cut in cuts}) if len(opening) else []
     for cut in cuts:
         part = run(table.rows(0, cut))
         if part.shape[0] != cut:

@@ -6,22 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trader.core.panel import FloatArray
+from trader.core.panel import FloatArray, IntArray
 from trader.features.columns import Columns
 from trader.features.feature import Feature
 from trader.features.rolling import rolling_mean
 
 
-def buy_volume(change: FloatArray, volume: FloatArray, sigma: FloatArray) -> FloatArray:
-    """Bulk volume classification: ``V Phi(change / sigma)`` (Easley, López de Prado and O'Hara 2012).
+def buy_volume(
+    change: FloatArray, volume: FloatArray, sigma: FloatArray, degrees: float | None = None,
+) -> FloatArray:
+    """Bulk volume classification: ``V F(change / sigma)`` (Easley, López de Prado and O'Hara 2012).
 
-    Half the volume where nothing moves. ``sigma`` must be known at the bar: a whole-sample value looks ahead.
+    ``F`` is the normal distribution function, or Student's with ``degrees`` of freedom (0.25 in the paper), which
+    calls a large move less certain. Half the volume where nothing moves. ``sigma`` must be known at the bar: a
+    whole-sample value looks ahead.
     """
-    from scipy.special import ndtr
+    from scipy.special import ndtr, stdtr
 
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(sigma > 0.0, change / sigma, 0.0)
-    bought: FloatArray = volume * ndtr(z)
+    bought: FloatArray = volume * (ndtr(z) if degrees is None else stdtr(degrees, z))
     return bought
 
 
@@ -71,19 +75,41 @@ def vpin_at_bars(
     return out
 
 
+def sample_at(values: FloatArray, available_ns: IntArray, at_ns: IntArray) -> FloatArray:
+    """The newest of ``values`` that is available at each moment; NaN before the first.
+
+    Takes VPIN of one-minute bars to the closes of 15-minute bars: ``sample_at(vpin, minutes.available_ns,
+    quarters.available_ns)``.
+    """
+    rows = np.searchsorted(available_ns, at_ns, side="right") - 1
+    return np.where(rows >= 0, values[np.maximum(rows, 0)], np.nan) if len(values) else np.full(len(at_ns), np.nan)
+
+
 @dataclass(frozen=True)
 class VPIN(Feature):
     """VPIN by bulk volume classification, buckets of ``bucket_bars`` average bars.
 
-    5.2 bars of 15 minutes are a fifth of an average day. Where volume and volatility are in the model already,
-    VPIN is known to add little (Andersen and Bondarenko 2014): one feature among others, not a signal.
+    Two conventions: on 15-minute bars a bucket is a fifth of an average day, 5.2 bars (a fiftieth would cut every
+    bar into equal slices); on one-minute bars it is the paper's fiftieth, `of_minutes`, to be read at longer bars'
+    closes by `sample_at`. ``degrees`` takes Student's distribution in place of the normal one. Where volume and
+    volatility are in the model already, VPIN is known to add little (Andersen and Bondarenko 2014): one feature among
+    others, not a signal.
     """
 
     buckets: int = 50
     bucket_bars: float = 5.2
     sigma_window: int = 50
+    degrees: float | None = None
     inputs = ("open", "close", "volume", "session_id")
-    names = ("vpin",)
+
+    @classmethod
+    def of_minutes(cls, degrees: float | None = None) -> VPIN:
+        """For one-minute bars: 50 buckets of a fiftieth of a day of 390 minutes."""
+        return cls(bucket_bars=7.8, sigma_window=390, degrees=degrees)
+
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("vpin",) if self.degrees is None else ("vpin_t",)
 
     @property
     def window(self) -> int:
@@ -96,6 +122,6 @@ class VPIN(Feature):
 
     def compute(self, columns: Columns) -> FloatArray:
         sigma = np.sqrt(rolling_mean(columns.step ** 2, self.sigma_window))
-        buys = buy_volume(columns.step, columns.volume, sigma)
+        buys = buy_volume(columns.step, columns.volume, sigma, self.degrees)
         average = rolling_mean(columns.volume, int(np.ceil(self.buckets * self.bucket_bars)))
         return vpin_at_bars(columns.volume, buys, self.bucket_bars * average, self.buckets, self.window)
