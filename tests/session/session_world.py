@@ -38,8 +38,8 @@ strategy: {name: trend}
 health: {enabled: false}
 sim: {symbols: [AAPL, MSFT], start: 2012-06-15, history_bars: 400}
 """
-# Fields that tell of the machine, not of the market.
-WALL_CLOCK = {"latency_ms", "eta_seconds"}
+# Fields that tell of the machine and its disk, not of the market.
+OF_THE_MACHINE = {"latency_ms", "eta_seconds", "path"}
 
 
 def make_home(home: Path, settings: str = QUICK, risk: str = "") -> Path:
@@ -107,31 +107,29 @@ def events_of(journal: Path) -> list[ev.AnyEvent]:
 
 
 def comparable(events: Iterable[ev.AnyEvent], kinds: tuple[type, ...] | None = None) -> list[dict[str, Any]]:
-    """Events as plain objects without run ids, places on the disk and wall-clock readings, numbers as numbers."""
+    """Events as plain objects without run ids and readings of the machine, numbers as numbers."""
     events = list(events)
     run = next((e.run_id for e in events if isinstance(e, ev.SessionStarted)), "")
-    places = next((e.path for e in events if isinstance(e, ev.ModelLoaded)), "")
     kept = []
     for event in events:
         if kinds is not None and not isinstance(event, kinds):
             continue
         fields = msgspec.to_builtins(event)
-        kept.append({key: _plain(value, run, places) for key, value in fields.items() if key not in WALL_CLOCK})
+        kept.append({key: _plain(value, run) for key, value in fields.items() if key not in OF_THE_MACHINE})
     return kept
 
 
-def _plain(value: Any, run: str, place: str) -> Any:
+def _plain(value: Any, run: str) -> Any:
     if isinstance(value, str):
         text = value.replace(run, "RUN") if run else value
-        text = text.replace(place, "MODEL") if place else text
         try:
             return float(text)
         except ValueError:
             return text
     if isinstance(value, list | tuple):
-        return [_plain(item, run, place) for item in value]
+        return [_plain(item, run) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item, run, place) for key, item in value.items()}
+        return {key: _plain(item, run) for key, item in value.items()}
     return value
 
 
