@@ -41,6 +41,7 @@ class BatchPredictor:
         n_bars, n_symbols, n_features = values.shape
         batch = artifact.predict(values.reshape(n_bars * n_symbols, n_features))
         self._probabilities = batch.calibrated.reshape(n_bars, n_symbols, 3)
+        self.failures = batch.failures
         self.last_features: FloatArray | None = None
 
     def predict(self, bar: Slice) -> FloatArray | None:
@@ -60,11 +61,14 @@ class LivePredictor:
         self._artifact = artifact
         self._live = LiveFeatures(features, history)
         self.last_features: FloatArray | None = None
+        self.failures: dict[str, str] = {}          # members missing from the last prediction, and why
 
     def predict(self, bar: Slice) -> FloatArray | None:
-        """Probabilities ``(n_symbols, 3)``; RuntimeError when a member of the ensemble failed."""
+        """Probabilities ``(n_symbols, 3)``; RuntimeError when no member of the ensemble can predict."""
         self.last_features = self._live.push(bar)
-        return self._artifact.predict(self.last_features).calibrated
+        batch = self._artifact.predict(self.last_features)
+        self.failures = batch.failures
+        return batch.calibrated
 
 
 class HealthWatch:
@@ -76,7 +80,8 @@ class HealthWatch:
 
     def on_slice(self, bar: Slice, probabilities: FloatArray | None) -> ev.ModelHealth | None:
         """Record the predictions, resolve those whose outcome is known; an event when the health has changed."""
-        return self._monitor.on_slice(bar, probabilities, self._predictor.last_features)
+        predictor = self._predictor
+        return self._monitor.on_slice(bar, probabilities, predictor.last_features, predictor.failures)
 
 
 def model_loaded(artifact: ModelArtifact, ts: int) -> ev.ModelLoaded:

@@ -8,6 +8,7 @@ one is decided; so the intervals around accuracies hold.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,11 +84,13 @@ class ModelMonitor:
         self._report_every = report_every
         self._slices = 0
         self._reported: str | None = None
+        self._failures: dict[str, str] = {}
         self._judged_at = -1
         self._outcome_reasons: list[LevelReason] = []
 
     def on_slice(
-        self, bar: Slice, probabilities: FloatArray | None, features: FloatArray | None = None
+        self, bar: Slice, probabilities: FloatArray | None, features: FloatArray | None = None,
+        failures: Mapping[str, str] | None = None,
     ) -> ModelHealth | None:
         """Take a slice and what the model said at it.
 
@@ -96,11 +99,14 @@ class ModelMonitor:
         bar : the slice that closed
         probabilities : calibrated, shape ``(n_symbols, 3)``; NaN rows or None where there is no prediction
         features : shape ``(n_symbols, n_features)``, for drift
+        failures : members of the ensemble that could not take part, and why; AGING while there are any
 
         Returns
         -------
-        A report when the level changed or is due, else None.
+        A report when the level or the members changed, or one is due, else None.
         """
+        news = dict(failures or {}) != self._failures
+        self._failures = dict(failures or {})
         self.resolve(bar)
         if probabilities is not None:
             self.record(probabilities, features)
@@ -110,7 +116,7 @@ class ModelMonitor:
             self._drifted = self._reference.drifted(self._rows)
         reasons = self._judge(bar.available_ns)
         level = self._hysteresis.update(worst(reasons))
-        if level.value == self._reported and not due:
+        if level.value == self._reported and not due and not news:
             return None
         status = self.status(bar.available_ns)
         self._reported = status.level
@@ -170,6 +176,8 @@ class ModelMonitor:
             *judge_age((now_ns - self._trained_ns) / DAY_NS, self._max_age_days),
             *self._of_outcomes(),
             *judge_drift(self._drifted, len(self._reference.names)),
+            *(LevelReason(StalenessLevel.AGING, f"predicts without {name} ({why})") for name, why in
+              self._failures.items()),
         ]
 
     def _of_outcomes(self) -> list[LevelReason]:
