@@ -85,7 +85,7 @@ def measure(name: str = "l", rounds: int = 3) -> tuple[str, BarPanel, BarPanel, 
         wall = time.perf_counter() - start
         times = interleave({
             "load_panel": lambda: load_panel(home, made.symbols, "15m"),
-            "one month of it": lambda: load_panel(home, made.symbols, "15m", "2020-03-01", "2020-03-31"),
+            "one month of it": lambda: load_panel(home, made.symbols, "15m", "2024-03-01", "2024-03-31"),
             "resample to 60Min": lambda: resample(loaded, "60Min"),
             "pandas read_parquet + concat": lambda: by_pandas(home, made.symbols),
         }, rounds)

@@ -56,6 +56,16 @@ def test_check_takes_a_list_of_symbols_from_yaml(capsys, tmp_path):
     assert [d["symbol"] for d in report["datasets"]] == ["IBM"]
 
 
+def test_resample_builds_longer_bars_and_goes_on(capsys):
+    run(capsys, "synthesize", "--symbols", "IBM,MSFT", "--start", "2012-01-03", "--end", "2012-01-31")
+    hours = json.loads(run(capsys, "resample", "--to", "1h", "--json").out)
+    assert [(h["symbol"], h["timeframe"], h["rows"]) for h in hours] == [("IBM", "60Min", 140), ("MSFT", "60Min", 140)]
+    assert hours[0]["source"] == "synthetic-intraday"
+    assert "140 bars in the store" in run(capsys, "resample", "--to", "1h", "--symbols", "ibm").out
+    assert "cannot be built" in run(capsys, "resample", "--to", "20m", code=2).err
+    assert "no 30Min bars of any symbol" in run(capsys, "resample", "--timeframe", "30m", "--to", "1h", code=2).err
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["import", "none.csv"], "none.csv: no such file"),
     (["synthesize", "--symbols", "NVDA"], "not in the bundled sample"),

@@ -237,18 +237,26 @@ def run_check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(report)
     else:
-        for dataset in report["datasets"]:
-            for f in dataset["findings"]:
-                print(
-                    f"{f['severity']:8}{dataset['symbol']:6}{dataset['timeframe']:>6}  {f['check']}: {f['count']} "
-                    f"({f['share']:.2%}), first {f['examples'][0]}; {f['advice']}"
-                )
+        _print_findings(report["datasets"])
         s = report["summary"]
         print(
             f"{s['bars']} bars in {s['datasets']} datasets: {s['error']} kinds of errors, {s['warning']} of warnings, "
             f"{s['info']} of remarks; {report['report']}"
         )
     return 0 if report["ok"] else 1
+
+
+def _print_findings(datasets: list[dict[str, Any]]) -> None:
+    """A table, the worst first; under each line what to do."""
+    order = {"error": 0, "warning": 1, "info": 2}
+    rows = sorted(
+        ((order[f["severity"]], d["symbol"], d["timeframe"], f) for d in datasets for f in d["findings"]),
+        key=lambda row: row[:3])
+    if rows:
+        print(f"{'severity':9}{'symbol':7}{'bars':>6}  {'check':24}{'count':>8}{'share':>9}  first")
+    for _, symbol, timeframe, f in rows:
+        print(f"{f['severity']:9}{symbol:7}{timeframe:>6}  {f['check']:24}{f['count']:>8}{f['share']:>9.2%}  "
+              f"{f['examples'][0]}\n{'':24}→ {f['advice']}")
 
 
 def _symbols(text: str) -> list[str]:

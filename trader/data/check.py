@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from trader.core.clock import iso
+from trader.core.panel import REAL
 from trader.data.bars import SymbolBars, split_panel
 from trader.data.catalog import available, load_panel
-from trader.data.check_rules import RULES, Finding
+from trader.data.check_pairs import compare
+from trader.data.check_rules import EXAMPLES, RULES, Finding
 from trader.data.store import BarStore, DatasetInfo
-from trader.data.timeframe import parse_timeframe
+from trader.data.timeframe import DAILY, parse_timeframe
 from trader.utils.atomic import atomic_write_bytes
 from trader.utils.errors import UserError
 
@@ -42,7 +44,8 @@ def check_home(
     chosen = _chosen(home, symbols, timeframe)
     datasets = []
     for info in chosen:
-        findings = check_bars(_bars(home, info), info.timeframe)
+        bars = _bars(home, info)
+        findings = [*_damage(home, info), *check_bars(bars, info.timeframe), *_beside_daily(home, info, bars)]
         datasets.append({**info.as_dict(), "findings": [f.as_dict() for f in findings]})
     counts = {
         severity: sum(f["severity"] == severity for d in datasets for f in d["findings"])
@@ -55,6 +58,24 @@ def check_home(
     }
     atomic_write_bytes(home / REPORT, json.dumps(report, indent=1).encode())
     return report
+
+
+def _damage(home: Path, info: DatasetInfo) -> list[Finding]:
+    """Files whose bars are not those that were written."""
+    files = BarStore(home).damaged(info.symbol, info.timeframe) if info.place == "store" else []
+    if not files:
+        return []
+    advice = f"the disk or another program changed them: remove {info.symbol}'s {info.timeframe} bars, fetch them again"
+    return [Finding("damaged_file", "error", len(files), 1.0, files[:EXAMPLES], advice)]
+
+
+def _beside_daily(home: Path, info: DatasetInfo, bars: SymbolBars) -> list[Finding]:
+    """Intraday bars beside the stored daily bars of the same symbol, where both are real."""
+    store, frame = BarStore(home), parse_timeframe(info.timeframe)
+    daily = None if frame.daily or info.place != "store" or info.source != REAL else store.info(info.symbol, DAILY.name)
+    if daily is None or daily.source != REAL:
+        return []
+    return compare(store.bars(info.symbol, DAILY.name), bars, frame)
 
 
 def _chosen(home: Path, symbols: Sequence[str] | None, timeframe: str | None) -> list[DatasetInfo]:
