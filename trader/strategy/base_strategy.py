@@ -70,10 +70,7 @@ class BaseStrategy(ABC):
 def held_directions(book: Book, symbols: tuple[str, ...]) -> NDArray[np.int8]:
     """+1 long, -1 short, 0 flat, shape (n_symbols,)."""
     out = np.zeros(len(symbols), np.int8)
-    positions = book.positions
-    if positions:
-        for i, symbol in enumerate(symbols):
-            position = positions.get(symbol)
-            if position is not None and position.quantity:
-                out[i] = 1 if position.quantity > 0 else -1
+    for symbol, position in book.positions.items():
+        if position.quantity and symbol in symbols:
+            out[symbols.index(symbol)] = 1 if position.quantity > 0 else -1
     return out
