@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from session_world import QUICK, events_of, headless, lock_step, make_home, runs, summary_of
 
+from console.cli import main
 from trader import headless as here
 from trader.core import events as ev
 
 
-def refused(home: Path, *flags: str, code: int = 2, seconds: float = 60) -> str:
-    """The one line that a session says before it ends."""
-    output, errors = (process := headless(home, *flags)).communicate(timeout=seconds)
-    assert process.returncode == code, (output, errors)
-    line, = errors.strip().splitlines()
-    assert line.startswith("alphatrade-tui: ")
-    assert "Traceback" not in output + errors
-    assert not output.strip().startswith("{\"run_id\"")
-    assert list(home.glob("runs/*")) == []
-    return line
+@pytest.fixture
+def refused(home: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """``alphatrade-tui --no-ui`` that must refuse: the one line that it says, and nothing left behind."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+
+    def run(*flags: str, code: int = 2) -> str:
+        assert main(["--no-ui", "--log-format", "json", *flags]) == code
+        output, errors = capfd.readouterr()
+        line, = errors.strip().splitlines()
+        assert line.startswith("alphatrade-tui: ")
+        assert "run_id" not in output
+        assert list(home.glob("runs/*")) == []
+        assert not (home / "state" / "session-sim.json").exists()
+        return line
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +57,9 @@ def refused(home: Path, *flags: str, code: int = 2, seconds: float = 60) -> str:
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
-def test_wrong_flags_are_named(home: Path, flags: list[str], said: str) -> None:
-    assert said in refused(make_home(home), *flags)
+def test_wrong_flags_are_named(home: Path, refused: Callable[..., str], flags: list[str], said: str) -> None:
+    make_home(home)
+    assert said in refused(*flags)
 
 
 @pytest.mark.parametrize(
@@ -62,34 +73,34 @@ def test_wrong_flags_are_named(home: Path, flags: list[str], said: str) -> None:
         ("\x00\x01", "settings.yaml"),
     ],
 )
-def test_wrong_settings_are_named(home: Path, settings: str, said: str) -> None:
-    assert said in refused(make_home(home, settings))
+def test_wrong_settings_are_named(home: Path, refused: Callable[..., str], settings: str, said: str) -> None:
+    make_home(home, settings)
+    assert said in refused()
 
 
-def test_a_home_that_cannot_be_written_is_named(home: Path) -> None:
+def test_a_home_that_cannot_be_written_is_named(home: Path, refused: Callable[..., str]) -> None:
     make_home(home)
     (home / "state").write_text("a file where a folder belongs")     # holds for root as well
-    assert str(home / "state") in refused(home)
+    assert str(home / "state") in refused()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_home_is_named(home: Path) -> None:
+def test_a_read_only_home_is_named(home: Path, refused: Callable[..., str]) -> None:
     make_home(home)
     home.chmod(0o500)
     try:
-        assert str(home) in refused(home)
+        assert str(home) in refused()
     finally:
         home.chmod(0o700)
 
 
-def test_a_busy_chosen_port_is_named_and_leaves_no_run(home: Path) -> None:
+def test_a_busy_chosen_port_is_named_and_leaves_no_run(home: Path, refused: Callable[..., str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         make_home(home, QUICK.replace("{enabled: false}", f"{{port: {port}}}"))
-        assert f"127.0.0.1:{port}" in refused(home, "--speed", "max")
-    assert not (home / "state" / "session-sim.json").exists()
+        assert f"127.0.0.1:{port}" in refused("--speed", "max")
 
 
 @pytest.fixture
@@ -115,10 +126,10 @@ def stranger() -> Iterator[str]:
     server.shutdown()
 
 
-def test_wrong_keys_are_named_without_showing_them(home: Path, stranger: str) -> None:
+def test_wrong_keys_are_named_without_showing_them(home: Path, refused: Callable[..., str], stranger: str) -> None:
     make_home(home)
     (home / ".env").write_text(f"ALPACA_API_KEY=PKWRONG\nALPACA_SECRET_KEY=hush\nALPACA_BASE_URL={stranger}\n")
-    line = refused(home, "--mode", "paper")
+    line = refused("--mode", "paper")
     assert "key" in line.lower()
     assert "hush" not in line
 

@@ -235,12 +235,13 @@ def test_http_halts_with_the_token_only(home: Path) -> None:
 
 
 def test_the_intraday_breaker_halts(home: Path) -> None:
-    """Four basis points of loss are soon there."""
-    make_home(home, risk="intraday_loss_warning: 0.0002\nintraday_loss_circuit_breaker: 0.0004\n")
-    with session(home) as host:
-        wait_for(lambda: flat(host))
-        assert host.frame().halt.source == "breaker"
-        assert "intraday" in host.frame().halt.reason
+    """Two basis points of loss are soon there."""
+    make_home(home, risk="intraday_loss_warning: 0.0001\nintraday_loss_circuit_breaker: 0.0002\n")
+    assert here.run(lock_step(home, 150)) == 0
+    fold = folded(runs(home)[-1])
+    assert (fold.halt.source, fold.halt.step) == ("breaker", "flat")
+    assert "intraday" in fold.halt.reason
+    assert fold.book.positions == {}
     latched = latch_of(home, "sim").read()
     assert latched is not None
     assert latched.source == "breaker"
