@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_pipeline_train import SMALL, PlainFeatures, panel
 
+from trader.core.panel import SYNTHETIC_INTRADAY
 from trader.models.artifact import read_manifest
 from trader.pipeline.search import BATCH, luck_of, search_settings
 from trader.pipeline.train import train_model
@@ -44,6 +45,9 @@ def test_trials_are_in_the_manifest_and_deflate_the_sharpe_ratio(tmp_path):
     assert plain["n_trials"] == 1
     assert plain["returns"]["dsr"] == plain["returns"]["psr"]
     assert plain["search"] == []
+    made = panel(n_bars=600, source=SYNTHETIC_INTRADAY)
+    told = read_manifest(train_model(made, SMALL, tmp_path, features=PlainFeatures()))["scores"]["returns"]
+    assert (plain["returns"]["evidence"], told["evidence"]) == (True, False)
 
 
 def test_returns_follow_the_likelier_side():

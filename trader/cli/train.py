@@ -217,7 +217,8 @@ def _text(report: dict[str, Any]) -> str:
 def _returns(found: dict[str, Any]) -> str:
     if "sharpe" not in found:
         return f"{found['n_days']} sessions are too few to judge"
-    text = (f"following it, before costs: Sharpe {found['sharpe']:.2f} a year [{found['sharpe_low']:.2f}, "
+    made = "" if found["evidence"] else " on made prices, which is no evidence"
+    text = (f"following it{made}, before costs: Sharpe {found['sharpe']:.2f} a year [{found['sharpe_low']:.2f}, "
             f"{found['sharpe_high']:.2f}] over {found['n_days']} sessions; positive with {found['psr']:.0%}")
     if found["n_trials"] > 1:
         text += f", better than the luck of {found['n_trials']} trials with {found['dsr']:.0%}"

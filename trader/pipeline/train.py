@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from trader.core.clock import iso
-from trader.core.panel import BarPanel, FloatArray
+from trader.core.panel import SYNTHETIC_INTRADAY, BarPanel, FloatArray
 from trader.features.feature_set import FeatureSet, default_features
 from trader.mlops.drift import DriftReference
 from trader.models.artifact import FORMAT, ModelArtifact, content_version, library_versions
@@ -157,7 +157,8 @@ def make_manifest(
             "before": before.to_dict(), "after": after.to_dict(),
         },
         "iterations": folds.iterations,
-        "returns": judge_returns(daily_returns(folds.probability, samples, panel), trials),
+        "returns": judge_returns(daily_returns(folds.probability, samples, panel), trials) | {
+            "evidence": panel.source != SYNTHETIC_INTRADAY},
         "search": [dict(facts) for facts in tried],
         "importance": [[name, share] for name, share in final.feature_importance().items()],
     }
