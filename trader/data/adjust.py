@@ -1,4 +1,12 @@
-"""Share splits taken out of prices and volumes."""
+"""Share splits taken out of prices and volumes; the rule for adjusted histories.
+
+- The bundled sample is raw with a list of splits; `apply_splits` takes them out, as of a day where one is given.
+- Alpaca adjusts at its side, as of the day of the download (``split`` by default: prices and volumes, dividends left
+  in). The mode stands in the manifest and in the dataset's hash; other modes are never mixed with it, and a download
+  that finds the stored history adjusted since refuses to go on (`trader.data.download`).
+- Dividends are not taken out unless ``--adjustment all`` is asked for: they move a price by a fraction of a per cent at
+  an opening, which features that span no night do not see, and adjusting for them makes prices that nobody paid.
+"""
 
 from __future__ import annotations
 
