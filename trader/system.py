@@ -46,6 +46,7 @@ from trader.session.previous import Carried, last_state
 from trader.session.recorder import Recorder
 from trader.session.venue_control import VenueControl
 from trader.session.venue_thread import VenueThread, build_venue
+from trader.utils.control_client import request
 from trader.utils.errors import UserError
 from trader.utils.latch import HaltLatch, LatchState, latch_of
 from trader.utils.paths import home_dir
@@ -84,6 +85,7 @@ class AlphaTradeSystem:
         self._run_id = ""
         self._directory: Path | None = None
         self._elsewhere: SessionInfo | None = None      # the session that trades this account in another process
+        self._refused: UserError | None = None          # why this process runs none
         self._around = Surroundings()
         self._last_slice_s: float | None = None
         self._closers: list[Callable[[], Any]] = []     # run in reverse, awaited where they are coroutines
@@ -139,9 +141,12 @@ class AlphaTradeSystem:
         lock = SessionLock(plan.home, plan.mode)
         try:
             lock.acquire()
-        except UserError:
+        except UserError as error:
             self._elsewhere = next((s for s in running_sessions(plan.home) if s.mode == plan.mode), None)
-            raise
+            if self._elsewhere is None:
+                raise
+            self._refused = error                       # nothing runs here, but the one that runs can be halted
+            return
         self._closers.append(lock.release)
         self._closers.append(setup_logging(plan.home, settings.log, plan.loaded.secrets.values()).close)
         url, data_url = await self._open_venue(plan)
@@ -314,6 +319,8 @@ class AlphaTradeSystem:
 
     async def run(self) -> None:
         """Run until the market data end, the wanted slices are done, or somebody asks to stop."""
+        if self._refused is not None:
+            raise self._refused
         if not self._initialized:
             if not self._stop.is_set():
                 raise UserError("the session is not initialized; await system.initialize() first")
@@ -532,12 +539,19 @@ class AlphaTradeSystem:
     ) -> dict[str, Any]:
         """Cancel all orders, close all positions, latch trading off until a person resumes.
 
+        Where another process runs this account's session, that one is told to.
+
         Returns
         -------
         dict
             ``orders_cancelled``, ``positions_closed``, and ``failures`` with what could not be and why. Where the
             market is closed or stands still, positions close when it opens: ``failures`` then says what is waiting.
         """
+        if self._elsewhere is not None:
+            self.latch_now(source, reason)
+            answer = await asyncio.to_thread(
+                request, self._elsewhere, "halt", source=source, reason=reason, timeout_s=wait_s)
+            return {key: answer[key] for key in ("orders_cancelled", "positions_closed", "failures")}
         self._halt_from_inside(source, reason)
         if self._engine is None or not self._connected:
             raise UserError("the session is not initialized; await system.initialize() first")

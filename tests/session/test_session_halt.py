@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import urllib.error
@@ -21,6 +22,7 @@ from session_world import (
     make_home,
     read_until,
     runs,
+    spawn,
     venue_at_rest,
     wait_for,
 )
@@ -30,6 +32,8 @@ from trader.core import events as ev
 from trader.core.fold import Fold
 from trader.host import EngineHost
 from trader.options import SessionOptions
+from trader.system import AlphaTradeSystem
+from trader.utils.errors import UserError
 from trader.utils.latch import latch_of
 from trader.utils.session_file import running_sessions
 
@@ -259,3 +263,26 @@ def test_a_damaged_latch_counts_as_halted_until_it_is_lifted(home: Path) -> None
         assert host.frame().positions == ()
         assert host.resume("tester", "replaced") is None
         wait_for(lambda: trading(host))
+
+
+def test_another_process_s_session_is_halted_by_the_guide_s_script(home: Path) -> None:
+    make_home(home)
+    words = ("--no-ui", "--speed", "20000", "--home", str(home))
+    with spawn(home, *words) as running:
+        read_until(running, "fill")
+        answer = asyncio.run(_halt_elsewhere(home))
+        running.terminate()
+        running.communicate(timeout=60)
+    assert set(answer) == {"orders_cancelled", "positions_closed", "failures"}
+    assert latch_of(home, "sim").read() is not None
+
+
+async def _halt_elsewhere(home: Path) -> dict[str, object]:
+    system = AlphaTradeSystem(SessionOptions(home=home))
+    await system.initialize()
+    try:
+        return await system.emergency_halt()
+    finally:
+        with pytest.raises(UserError, match="already runs"):
+            await system.run()
+        await system.shutdown()

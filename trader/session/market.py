@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from trader.core import events as ev
 from trader.core.clock import Clock, from_ns
 from trader.core.days import days_of
 from trader.core.history import History
-from trader.core.panel import BarPanel, Slice
+from trader.core.panel import FIELDS, BarPanel, Slice
 from trader.data.alpaca_client import AlpacaDataClient, MarketDataError
-from trader.data.frames import panel_from
+from trader.data.bars import SymbolBars, assemble
+from trader.data.cleaning import clean_bars
 from trader.data.live_feed import LiveFeed, rest_bars
 from trader.data.timeframe import available_at, parse_timeframe
 from trader.data.websocket_hardened import bar_stream_url
 from trader.session.plan import SIM, SessionPlan
 from trader.utils.errors import UserError
 from trader.wiring import bars_per_day
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEED = "iex"
 
@@ -32,6 +37,8 @@ class MarketFeed:
     ) -> None:
         self._plan = plan
         self._clock = clock
+        self._on_event = on_event
+        self._remarks: list[str] = []           # of the past, told once there is an engine to hear them
         self._frame = parse_timeframe(plan.timeframe)
         self._client = AlpacaDataClient(key, secret, base_url, data_url)
         # The embedded exchange streams bars of its own size; Alpaca streams minutes.
@@ -50,22 +57,29 @@ class MarketFeed:
         if bars == 0:
             return history
         start = from_ns(now) - timedelta(days=bars / bars_per_day(self._plan.timeframe) * 1.6 + 10)
-        frames = {}
+        past: dict[str, SymbolBars] = {}
         try:
             for symbol in symbols:
-                frames[symbol] = await self._client.get_historical_bars(
+                frame = await self._client.get_historical_bars(
                     symbol, self._plan.timeframe, start.isoformat(), from_ns(now).isoformat(), FEED)
+                past[symbol] = self._cleaned(symbol, frame)
         except MarketDataError as error:
             raise UserError(f"cannot load the bars before the session's start: {error}") from error
-        frames = {symbol: frame for symbol, frame in frames.items() if len(frame) > 1}
-        if not frames:
-            return history
-        panel = _aligned(panel_from(frames), symbols)
+        panel = assemble(past, self._frame, self._plan.source)
         panel = panel.rows(max(0, len(panel) - bars), len(panel))
         for i, day in enumerate(days_of(panel.available_ns).tolist()):
             if panel.available_ns[i] <= now:
                 history.append(panel.slice(i), day)
         return history
+
+    def _cleaned(self, symbol: str, frame: pd.DataFrame) -> SymbolBars:
+        """A broker's rows as bars; what is none (an odd print, a bar off the grid) is left out and told."""
+        starts = frame["timestamp"].dt.as_unit("ns").astype("int64").to_numpy()
+        columns = {name: frame[name].to_numpy(dtype="float64") for name in FIELDS}
+        bars, dropped = clean_bars(starts, columns, self._frame, "all")
+        for why, (count, first) in dropped.items():
+            self._remarks.append(f"{symbol}: {count} bars of the past left out ({why}), the first at {first}")
+        return bars
 
     def seen(self, history: History) -> BarPanel:
         """All bars in the engine's history as a panel: what live features begin with."""
@@ -78,6 +92,8 @@ class MarketFeed:
 
     async def start(self, timeout_s: float) -> None:
         """Connect the stream; UserError when it does not come up."""
+        for remark in self._remarks:
+            self._on_event(ev.Note(ts=self._clock.now_ns(), level="warning", source="data", text=remark))
         try:
             await self.live.start(timeout_s)
         except TimeoutError:
@@ -91,18 +107,3 @@ class MarketFeed:
     async def stop(self) -> None:
         """Disconnect."""
         await asyncio.shield(self.live.stop())
-
-
-def _aligned(panel: BarPanel, symbols: tuple[str, ...]) -> BarPanel:
-    """The panel with exactly these columns; a symbol without bars is NaN."""
-    import numpy as np
-
-    columns = [panel.symbols.index(symbol) if symbol in panel.symbols else -1 for symbol in symbols]
-
-    def pick(values: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([values, np.full((len(values), 1), np.nan)], axis=1)
-        return np.ascontiguousarray(padded[:, columns])
-
-    return BarPanel(
-        symbols, panel.timeframe, panel.ts_ns, panel.available_ns, pick(panel.open), pick(panel.high),
-        pick(panel.low), pick(panel.close), pick(panel.volume), panel.source)
