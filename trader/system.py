@@ -8,7 +8,6 @@ import inspect
 import json
 import logging
 import os
-import secrets
 import shutil
 import sqlite3
 import threading
@@ -36,12 +35,12 @@ from trader.framing import Framer, Surroundings
 from trader.options import SessionOptions
 from trader.session.broker_link import BrokerLink
 from trader.session.carrier import Carrier
-from trader.session.control import ControlServer
 from trader.session.handover import Handover
 from trader.session.learner import LoadedModel
 from trader.session.loops import FreeRun, LockStep
 from trader.session.market import MarketFeed
 from trader.session.plan import SIM, SessionPlan, make_plan
+from trader.session.ports import Ports
 from trader.session.previous import Carried, last_state
 from trader.session.recorder import Recorder
 from trader.session.venue_control import VenueControl
@@ -59,7 +58,6 @@ SIM_KEYS = ("sim", "sim")                   # the embedded exchange takes any pa
 MAX_STALENESS_S = 60.0                      # of the newest bar when it is decided on
 MARGIN = 2.0                                # Alpaca's for accounts of $2,000 and more
 HALT_SECONDS = 60.0                         # a caller of emergency_halt waits so long for "flat"
-CONTROL_HALT_SECONDS = 3.0                  # a command line hears sooner; the halt goes on
 TRADE_STREAM_SECONDS = 15.0
 RECOVER_SECONDS = 10.0                      # for the fate of orders that were being sent when the last session died
 
@@ -97,7 +95,7 @@ class AlphaTradeSystem:
         self._asked_halt: LatchState | None = None      # a halt that was asked for before there was an engine
         self._connected = False                         # from here on a halt is the engine's business
         self._initialized = False
-        self.health_port: int | None = None             # where health is served
+        self._ports: Ports | None = None
         self.unwritten = 0                              # events that the disk refused until the end
         self._venue_control: VenueControl | None = None
 
@@ -278,43 +276,31 @@ class AlphaTradeSystem:
         return manager
 
     async def _open_ports(self, plan: SessionPlan, lock: SessionLock, account_key: str) -> None:
-        from trader.core.health_check import HealthCheckRegistry, HealthCheckServer
         from trader.core.state_manager import RedisStateManager
 
-        settings = plan.loaded.settings
-        token = secrets.token_urlsafe(24)
-        control = ControlServer(token, {
-            "status": self._on_status, "halt": self._on_halt, "resume": self._on_resume, "stop": self._on_stop,
-            "flatten": self._on_halt,
-        })
-        await control.start()
-        self._closers.append(control.stop)
+        ports = self._ports = Ports(self)
+        self._closers.append(ports.close)
+        await ports.control.start()
         assert self._directory is not None
         lock.publish(SessionInfo(
             mode=plan.mode, run_id=self._run_id, pid=os.getpid(), process_start=own_process_start(),
-            started_ns=time.time_ns(), journal=str(self._directory / JOURNAL_FILE), control_host=control.host,
-            control_port=control.port, token=token))
+            started_ns=time.time_ns(), journal=str(self._directory / JOURNAL_FILE), control_host=ports.control.host,
+            control_port=ports.control.port, token=ports.token))
         redis = plan.loaded.redis_address
         self.state_manager = RedisStateManager(
             *(redis or (None, None)), fallback_path=plan.home / "state" / "sessions.sqlite",
-            account=f"{plan.mode}:{account_key}", use_redis=redis is not None)
+            account=f"{plan.mode}:{account_key}", use_redis=redis is not None, book=self.book)
         await self.state_manager.initialize()
         self._closers.append(self.state_manager.end_session)
         recovered = await self.state_manager.recover_state()
         if recovered["previous_session"] is not None:
             self.engine.note("info", "session", f"recovered from session {recovered['previous_session'].session_id}")
         await self.state_manager.start_session(session_id=self._run_id)
-        if settings.health.enabled:
-            registry = HealthCheckRegistry()
-            registry.register("broker", self.link.broker.health_check)
-            registry.register("state", self.state_manager.health_check, critical=False)
-            health = HealthCheckServer(
-                registry, settings.health.port, metrics_port=settings.health.metrics_port, host=settings.health.host,
-                status=self.status, halt=self._http_halt, token=token)
-            await health.start()
-            self._closers.append(health.stop)
-            self.health_port = health.port
-            for warning in health.warnings:
+        if plan.loaded.settings.health.enabled:
+            warnings = await ports.open_health(
+                plan.loaded.settings.health, {"broker": self.link.broker.health_check},
+                {"state": self.state_manager.health_check})
+            for warning in warnings:
                 self.engine.note("info", "health", warning)
 
     async def run(self) -> None:
@@ -587,26 +573,6 @@ class AlphaTradeSystem:
 
     # --- commands from outside ---------------------------------------------------------------------------
 
-    async def _on_status(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"status": self.status()}
-
-    async def _on_halt(self, request: dict[str, Any]) -> dict[str, Any]:
-        result = await self.emergency_halt(
-            str(request.get("source") or "command"), str(request.get("reason") or "halt by command"),
-            wait_s=CONTROL_HALT_SECONDS)
-        return {**result, "halted": True}
-
-    async def _on_resume(self, request: dict[str, Any]) -> dict[str, Any]:
-        await self.resume(str(request.get("by") or "command"), str(request.get("reason") or ""))
-        return {"halted": False}
-
-    async def _on_stop(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.request_stop(str(request.get("reason") or "stopped by command"))
-        return {"stopping": True}
-
-    async def _http_halt(self, reason: str) -> dict[str, Any]:
-        return await self.emergency_halt("http", reason)
-
     def venue_command(self, name: str, **arguments: Any) -> None:
         """``set_speed``, ``pause_venue`` or ``resume_venue``; ignored outside free-running simulations."""
         control = self._venue_control
@@ -620,6 +586,11 @@ class AlphaTradeSystem:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     # --- looking -----------------------------------------------------------------------------------------
+
+    @property
+    def health_port(self) -> int | None:
+        """Where health is served; None where it is not."""
+        return self._ports.health_port if self._ports is not None else None
 
     @property
     def engine(self) -> Engine:
