@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from trader.options import parse_speed
+from trader.utils.alpaca_urls import LIVE_URL, PAPER_URL
 from trader.utils.errors import UserError
 from trader.utils.paths import bundled_dir
 from trader.utils.typed_yaml import load_typed
@@ -26,8 +27,6 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
-PAPER_URL = "https://paper-api.alpaca.markets"
-LIVE_URL = "https://api.alpaca.markets"
 
 
 class _Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,12 +19,12 @@ from trader.core.probe import Health
 from trader.data.catalog import parse_range
 from trader.data.rate_limit import DEFAULT_PER_MINUTE, TokenBucket, shared_bucket
 from trader.data.timeframe import Timeframe, parse_timeframe
+from trader.utils.alpaca_urls import addresses
 from trader.utils.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PAPER_URL = "https://paper-api.alpaca.markets"
 BAR_COLUMNS = ["timestamp", *FIELDS, "vwap", "trade_count"]
 _WIRE = {"t": "timestamp", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap",
          "n": "trade_count"}
@@ -64,10 +64,7 @@ class AlpacaDataClient:
     ) -> None:
         self._key = api_key if api_key is not None else os.environ.get("ALPACA_API_KEY", "")
         self._secret = secret_key if secret_key is not None else os.environ.get("ALPACA_SECRET_KEY", "")
-        base = (base_url or os.environ.get("ALPACA_BASE_URL") or PAPER_URL).rstrip("/")
-        self.base_url = base.removesuffix("/v2")
-        foreign = not (urlsplit(self.base_url).hostname or "").endswith("alpaca.markets")
-        self.data_url = data_url or os.environ.get("ALPACA_DATA_URL") or (self.base_url if foreign else None)
+        self.base_url, self.data_url = addresses(base_url, data_url)
         self._timeout = (connect_timeout_s, read_timeout_s)
         self._retries, self._backoff_s = retries, backoff_s
         self._per_minute = requests_per_minute

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from trader.core.clock import from_ns
 from trader.core.commands import Submit
@@ -45,6 +45,7 @@ from trader.execution.broker_records import (
 from trader.execution.http_guard import guarded, hardened
 from trader.execution.order_request import order_request, price, quantity
 from trader.execution.outcomes import Accepted, Duplicate, Rejected, SubmitOutcome, Unknown
+from trader.utils.alpaca_urls import addresses
 from trader.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-PAPER_URL = "https://paper-api.alpaca.markets"
 PAGE = 500
 ACTIVITY_PAGE = 100
 
@@ -87,9 +87,7 @@ class AlpacaBroker:
     ) -> None:
         self._key = api_key if api_key is not None else os.environ.get("ALPACA_API_KEY", "")
         self._secret = secret_key if secret_key is not None else os.environ.get("ALPACA_SECRET_KEY", "")
-        self.base_url = _without_version(base_url or os.environ.get("ALPACA_BASE_URL") or PAPER_URL)
-        foreign = not (urlsplit(self.base_url).hostname or "").endswith("alpaca.markets")
-        self.data_url = data_url or os.environ.get("ALPACA_DATA_URL") or (self.base_url if foreign else None)
+        self.base_url, self.data_url = addresses(base_url, data_url)
         self._timeout = (connect_timeout_s, read_timeout_s)
         # Orders, cancels and reads do not wait for one another.
         self._orders = Lane("orders", self._trading_client, deadline_s)
@@ -336,7 +334,3 @@ def _rows(raw: Any) -> list[Any]:
     if not isinstance(raw, list):
         raise Unreadable(f"expected a JSON array, got {raw!r:.120}")
     return raw
-
-
-def _without_version(url: str) -> str:
-    return url.rstrip("/").removesuffix("/v2")
