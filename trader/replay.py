@@ -12,6 +12,7 @@ from trader.core.journal import read_events
 from trader.frames import Frame, PlaybackRow
 from trader.framing import Framer, Surroundings
 from trader.utils.errors import UserError
+from trader.utils.run_dir import JOURNAL_FILE
 
 MARKS_SHOWN = 400
 MAX_SLICES_PER_TICK = 4_000
@@ -23,9 +24,9 @@ def find_run(run: str, home: Path) -> Path:
     direct = Path(run).expanduser()
     if direct.is_file():
         return direct
-    if (direct / "journal.sqlite").is_file():
-        return direct / "journal.sqlite"
-    runs = sorted((home / "runs").glob("*/journal.sqlite"), key=lambda path: path.stat().st_mtime)
+    if (direct / JOURNAL_FILE).is_file():
+        return direct / JOURNAL_FILE
+    runs = sorted((home / "runs").glob(f"*/{JOURNAL_FILE}"), key=lambda path: path.stat().st_mtime)
     if run == "latest":
         if not runs:
             raise UserError(f"there is no run under {home / 'runs'} yet; `alphatrade backtest` makes one")

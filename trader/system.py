@@ -79,7 +79,6 @@ class AlphaTradeSystem:
         self._stop_reason = ""
         self._running = False
         self._clock: Clock = SystemClock()
-        self._started_s = time.time()
         self._run_id = ""
         self._directory: Path | None = None
         self._elsewhere: SessionInfo | None = None      # the session that trades this account in another process
@@ -173,8 +172,7 @@ class AlphaTradeSystem:
         if plan.mode != SIM:
             return plan.loaded.secrets.trading_url(plan.mode), None
         if plan.venue_url is not None:
-            if plan.venue_control is None:
-                raise UserError("a session on another exchange needs its control port too: --venue-control HOST:PORT")
+            assert plan.venue_control is not None       # the plan asked it already
             self._venue_control = VenueControl.at(plan.venue_control)
             self._closers.append(self._venue_control.close)
             return plan.venue_url, plan.venue_url

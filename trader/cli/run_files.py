@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from trader.utils.errors import UserError
+from trader.utils.run_dir import JOURNAL_FILE, RUN_FILE, read_facts
 
 
 def list_runs(home: Path) -> list[dict[str, Any]]:
     """All runs, newest first: the facts of ``run.json`` with ``run_id`` and ``path``; unreadable ones are left out."""
     runs = []
-    for file in (home / "runs").glob("*/run.json"):
-        with contextlib.suppress(OSError, ValueError):
-            facts = json.loads(file.read_text(encoding="utf-8"))
-            if isinstance(facts, dict):
-                runs.append({"run_id": file.parent.name, **facts, "path": str(file.parent)})
+    for file in (home / "runs").glob(f"*/{RUN_FILE}"):
+        facts = read_facts(file.parent)
+        if facts is not None:
+            runs.append({"run_id": file.parent.name, **facts, "path": str(file.parent)})
     return sorted(runs, key=lambda facts: _started(facts), reverse=True)
 
 
@@ -33,7 +33,7 @@ def last_summary(journal: Path) -> dict[str, Any] | None:
 
 def journal_of(run: Path) -> Path:
     """The journal in a run's folder."""
-    return run / "journal.sqlite"
+    return run / JOURNAL_FILE
 
 
 def _started(facts: dict[str, Any]) -> int:

@@ -156,20 +156,10 @@ class Book:
         pending = sum(self._order_value(order) for order in self.open_orders.values() if order.role in ENTRY_ROLES)
         return max(0.0, self.mode_margin * self.equity - self.gross - pending)
 
-    @property
-    def unknown_symbols(self) -> set[str]:
-        """Symbols with an order of unknown fate: locked for entries."""
-        return {order.symbol for order in self.open_orders.values() if order.state is OrderState.UNKNOWN}
-
     def quantity(self, symbol: str) -> Decimal:
         """Signed shares held."""
         position = self.positions.get(symbol)
         return position.quantity if position else ZERO
-
-    def pending_exposure(self, symbol: str) -> float:
-        """Dollars of entry orders that may still fill."""
-        return sum(self._order_value(order) for order in self.open_orders.values()
-                   if order.symbol == symbol and order.role in ENTRY_ROLES)
 
     def open_orders_of(self, symbol: str) -> list[Order]:
         """Open orders of a symbol, legs included."""

@@ -33,8 +33,3 @@ def to_tick(price: Decimal | float | str, *, toward: str = "nearest") -> Decimal
 def whole_shares(quantity: Decimal | float | int) -> Decimal:
     """The quantity cut (toward zero) to whole shares."""
     return decimal(quantity).quantize(SHARE, rounding=ROUND_DOWN)
-
-
-def to_cents(amount: Decimal) -> Decimal:
-    """An amount of dollars rounded half-even to cents."""
-    return amount.quantize(CENT, rounding=ROUND_HALF_EVEN)

@@ -102,7 +102,7 @@ def run_backtest(request: BacktestRequest, on_slice: Callable[[int], None] | Non
     from trader.backtest.engine import BacktestEngine
     from trader.backtest.report import report_of, write_results
     from trader.core.ids import new_run_id
-    from trader.risk.params import RiskParams, load_risk_params
+    from trader.risk.params import load_risk_params
     from trader.utils.run_dir import JOURNAL_FILE, create_run, write_facts
 
     loaded, panel = request.loaded, request.panel
@@ -119,7 +119,7 @@ def run_backtest(request: BacktestRequest, on_slice: Callable[[int], None] | Non
     }
     directory = create_run(loaded.home, run_id, {**about, "started_ns": started})
     engine = BacktestEngine(
-        request.capital, risk_params=load_risk_params(loaded.risk_path) if loaded.risk_path else RiskParams())
+        request.capital, risk_params=load_risk_params(loaded.risk_path))
     try:
         result = engine.run(
             choice.strategy, panel, request.start, request.end, predictor=choice.predictor, monitor=choice.monitor,

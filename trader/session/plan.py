@@ -69,7 +69,7 @@ def make_plan(options: SessionOptions) -> SessionPlan:
     loaded = load_settings(options.home, options.config)
     settings = loaded.settings
     mode = options.mode or settings.mode
-    risk_params = load_risk_params(loaded.risk_path) if loaded.risk_path else RiskParams()
+    risk_params = load_risk_params(loaded.risk_path)
     timeframe = options.timeframe or settings.timeframe
     if options.stop_after is not None and options.stop_after < 1:
         raise UserError(f"--stop-after {options.stop_after} is not a number of slices above 0")
