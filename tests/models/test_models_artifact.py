@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -26,7 +27,7 @@ def trained():
 def artifact(trained, version: str = "1") -> ModelArtifact:
     _, model, calibrator = trained
     manifest = {
-        "format": 1, "name": "m", "version": version, "created": f"2024-01-0{version}T00:00:00Z", "seed": 0,
+        "format": 1, "name": "m", "version": version, "seed": 0,
         "trained_through_ns": 5,
         "data": {"source": "real", "timeframe": "15Min" if version == "1" else "1Day"},
         "labels": {}, "scores": {"verdict": "no edge"},
@@ -47,6 +48,22 @@ def test_round_trip_is_bit_identical(trained, tmp_path):
     assert (after.feature_set_dict, after.trained_through_ns, after.source) == ({"x": 1}, 5, "real")
     assert [p.name for p in tmp_path.iterdir()] == ["m-1"]
     assert {p.suffix for p in directory.rglob("*.*")} <= {".json", ".cbm", ".ubj", ".txt"}
+
+
+def test_an_equal_model_stored_again_stays_as_it_is(trained, tmp_path):
+    directory = artifact(trained).save(tmp_path)
+    file = directory / "manifest.json"
+    os.utime(file, ns=(10**18, 10**18))
+    before = file.stat().st_mtime_ns, file.read_bytes()
+    loaded = ModelArtifact.load(directory)
+    assert loaded.created == "2001-09-09T01:46:40.000000Z"
+    assert b"created" not in before[1]
+    loaded.save(tmp_path)
+    assert (file.stat().st_mtime_ns, file.read_bytes()) == before
+    (directory / "calibrator.json").write_text("{}")
+    loaded.save(tmp_path)
+    assert ModelArtifact.load(directory).predict(trained[0]).raw.shape == (300, 3)
+    assert file.stat().st_mtime_ns > before[0]
 
 
 def test_rows_without_features_have_no_probability(trained):

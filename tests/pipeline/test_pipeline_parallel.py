@@ -136,7 +136,7 @@ def test_search_and_training_do_not_depend_on_who_works(workers, tmp_path):
     assert shared.trials == alone.trials
     assert np.array_equal(shared.folds.probability, alone.folds.probability)
 
-    more = {"features": PlainFeatures(), "created_ns": 0, "search": 2}
+    more = {"features": PlainFeatures(), "search": 2}
     first = train_model(bars, QUICK, tmp_path / "a", **more)
     second = train_model(bars, QUICK, tmp_path / "b", workers=workers, **more)
     for path in sorted(p for p in first.rglob("*") if p.is_file()):
@@ -147,8 +147,8 @@ def test_search_and_training_do_not_depend_on_who_works(workers, tmp_path):
 def test_folds_and_symbols_do_not_depend_on_who_works(workers, tmp_path):
     bars = panel(n_bars=600)
     assert calibrate_barriers(bars, workers=workers) == calibrate_barriers(bars)
-    first = train_model(bars, QUICK, tmp_path / "a", features=PlainFeatures(), created_ns=0)
-    second = train_model(bars, QUICK, tmp_path / "b", features=PlainFeatures(), created_ns=0, workers=workers)
+    first = train_model(bars, QUICK, tmp_path / "a", features=PlainFeatures())
+    second = train_model(bars, QUICK, tmp_path / "b", features=PlainFeatures(), workers=workers)
     assert (first / "manifest.json").read_bytes() == (second / "manifest.json").read_bytes()
 
 

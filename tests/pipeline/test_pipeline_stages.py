@@ -114,7 +114,7 @@ def test_training_ends_where_the_backtest_begins(finished):
 def test_the_stages_give_the_model_of_a_training_in_one_piece(finished, tmp_path):
     context = context_of(finished, None, {})
     train = stored_bars(context)[1]
-    directory = train_model(train, context.training, tmp_path, created_ns=int(EPOCH) * 10**9)
+    directory = train_model(train, context.training, tmp_path)
     whole, staged = ModelArtifact.load(directory), ModelArtifact.load(finished / directory.relative_to(tmp_path))
     assert {**whole.manifest, "files": ()} == {**staged.manifest, "files": ()}
     assert (directory / "calibrator.json").read_bytes() == (staged.directory / "calibrator.json").read_bytes()

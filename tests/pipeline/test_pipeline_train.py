@@ -118,12 +118,12 @@ def test_shuffled_labels_give_chance(seed):
 
 
 def test_training_twice_gives_the_same_bytes(tmp_path):
-    first = train(panel(), tmp_path / "a", created_ns=0)
-    second = train(panel(), tmp_path / "b", created_ns=0)
+    first = train(panel(), tmp_path / "a")
+    second = train(panel(), tmp_path / "b")
     assert first.name == second.name
     for path in sorted(p for p in first.rglob("*") if p.is_file()):
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
-    other = train(panel(), tmp_path / "b", seed=99, created_ns=0)
+    other = train(panel(), tmp_path / "b", seed=99)
     assert other.name != first.name
     assert latest_model(tmp_path / "b") == other
 

@@ -2,7 +2,8 @@
 
 ``manifest.json`` says what the model is (features and their fingerprint, data and its hash, label
 parameters, seed, library versions, scores) and holds the SHA-256 of every other file. A directory appears
-whole or not at all.
+whole or not at all. No clock is written into it: equal trainings give equal bytes, and when one was made is what the
+file system says of its manifest.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trader.core.clock import iso
 from trader.core.probe import Health
 from trader.models.calibration import ProbabilityCalibrationManager
 from trader.models.ensemble import EnsembleModel
@@ -32,7 +34,7 @@ CALIBRATOR = "calibrator.json"
 MODEL = "model"
 
 _REQUIRED = {
-    "format": int, "name": str, "version": str, "created": str, "seed": int, "trained_through_ns": int,
+    "format": int, "name": str, "version": str, "seed": int, "trained_through_ns": int,
     "data": dict, "features": dict, "labels": dict, "scores": dict, "files": dict,
 }
 _LIBRARIES = ("numpy", "catboost", "xgboost-cpu", "xgboost", "lightgbm")
@@ -98,8 +100,8 @@ class ModelArtifact:
 
     @property
     def created(self) -> str:
-        """When it was trained, RFC 3339."""
-        return str(self.manifest["created"])
+        """When it was stored, RFC 3339; empty before."""
+        return str(self.manifest.get("created", ""))
 
     @property
     def source(self) -> str:
@@ -141,14 +143,16 @@ class ModelArtifact:
             )
 
     def save(self, models: Path) -> Path:
-        """Write ``<models>/<name>-<version>/`` in one step, replacing an equal version; returns the directory.
+        """Write ``<models>/<name>-<version>/`` in one step; returns the directory.
+
+        An equal version of other bytes is replaced, one of the same bytes stays as it is.
 
         Raises
         ------
         UserError
             the disk refuses; nothing is left behind
         """
-        target = models / self.model_id
+        target, told = models / self.model_id, {k: v for k, v in self.manifest.items() if k != "created"}
         fresh, old = models / f".{self.model_id}.{os.getpid()}.new", models / f".{self.model_id}.{os.getpid()}.old"
         try:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -157,7 +161,9 @@ class ModelArtifact:
                 self.model.save(fresh / MODEL)
                 (fresh / CALIBRATOR).write_text(_json(self.calibrator.to_dict()))
                 files = {path.relative_to(fresh).as_posix(): _sha256(path) for path in _files(fresh)}
-                (fresh / MANIFEST).write_text(_json({**self.manifest, "files": files}))
+                (fresh / MANIFEST).write_text(_json({**told, "files": files}))
+                if _same(fresh, target):
+                    return target
                 for path in _files(fresh):
                     _sync(path)
                 if target.exists():
@@ -204,10 +210,14 @@ class ModelArtifact:
 
 
 def read_manifest(directory: str | Path) -> dict[str, Any]:
-    """The manifest of a model directory, checked for its fields; cheap, loads no booster."""
+    """The manifest of a model directory, checked for its fields; cheap, loads no booster.
+
+    ``created`` is added: when the file was written, RFC 3339.
+    """
     path = Path(directory) / MANIFEST
     try:
         manifest = json.loads(path.read_text())
+        written = iso(path.stat().st_mtime_ns)
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist: not a model directory") from None
     except (OSError, ValueError) as error:
@@ -219,7 +229,7 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
     for field, kind in _REQUIRED.items():
         if not isinstance(manifest.get(field), kind):
             raise ArtifactError(f"{path}: field {field!r} is missing or not a {kind.__name__}")
-    return manifest
+    return {"created": written, **manifest}
 
 
 def library_versions() -> dict[str, str]:
@@ -241,6 +251,12 @@ def content_version(*parts: Any) -> str:
 
 def _files(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+def _same(first: Path, second: Path) -> bool:
+    """Whether two directories hold the same files with the same bytes."""
+    names, others = ([path.relative_to(root) for path in _files(root)] for root in (first, second))
+    return names == others and all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
 
 
 def _sha256(path: Path) -> str:

@@ -45,7 +45,7 @@ def train_model(
     panel: BarPanel, settings: TrainingSettings, home: Path,
     progress: Callable[[TrainProgress], None] | None = None, seed: int | None = None, *,
     features: FeatureSet | None = None, per_symbol: Mapping[str, LabelSettings] | None = None,
-    created_ns: int | None = None, search: int = 0, workers: Workers = SERIAL,
+    search: int = 0, workers: Workers = SERIAL,
 ) -> Path:
     """Train, judge, calibrate and store a model; the stored model becomes the current one of its name.
 
@@ -59,7 +59,6 @@ def train_model(
     seed : instead of ``settings.seed``
     features : unfitted features instead of the shipped set
     per_symbol : label parameters of symbols that differ from ``settings.labels``
-    created_ns : time written as the moment of creation, now when None
     search : settings of the ensemble to try first (see `trader.pipeline.search`); 0 takes them as they are
     workers : who does folds and trials; the model does not depend on it
 
@@ -96,7 +95,7 @@ def train_model(
 
     final = fit_final(samples, settings, seed, folds.iterations, fitted.names, steps.next)
     manifest = make_manifest(
-        panel, settings, seed, fitted, matrix, folds, calibrator, final, per_symbol, created_ns,
+        panel, settings, seed, fitted, matrix, folds, calibrator, final, per_symbol,
         Trials() if found is None else found.trials, [] if found is None else [trial.facts() for trial in found.tried])
     directory = store_model(home, ModelArtifact(manifest, final, calibrator))
     steps.next()
@@ -138,7 +137,7 @@ def require_enough(samples: Samples, panel: BarPanel) -> None:
 def make_manifest(
     panel: BarPanel, settings: TrainingSettings, seed: int, fitted: FeatureSet, matrix: FloatArray, folds: Folds,
     calibrator: ProbabilityCalibrationManager, final: EnsembleModel,
-    per_symbol: Mapping[str, LabelSettings] | None, created_ns: int | None, trials: Trials = Trials(),
+    per_symbol: Mapping[str, LabelSettings] | None, trials: Trials = Trials(),
     tried: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """What the model is and is worth, for its ``manifest.json``; arguments as for `train_model`.
@@ -174,7 +173,6 @@ def make_manifest(
     return {
         "format": FORMAT, "name": settings.name, "seed": seed,
         "version": content_version(data["hash"], plain, seed, fingerprint, labels, libraries, *scores["search"]),
-        "created": iso(time.time_ns() if created_ns is None else created_ns),
         "trained_through_ns": int(panel.available_ns[-1]),
         "data": data, "labels": labels, "settings": plain, "libraries": libraries, "scores": scores,
         "features": {

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from trader.core.clock import to_ns
-from trader.models.artifact import ArtifactError, ModelArtifact, library_versions, read_manifest
-from trader.models.registry import models_dir, store_model
-from trader.pipeline.context import Context, StageResult, now_ns
+from trader.models.artifact import ModelArtifact, library_versions
+from trader.models.registry import store_model
+from trader.pipeline.context import Context, StageResult
 from trader.pipeline.stages.data import stored_bars
 from trader.pipeline.stages.labels import stored_samples
 from trader.pipeline.stages.train import stored_ensemble, stored_folds
@@ -33,9 +31,7 @@ def run(context: Context) -> StageResult:
     calibrator = fit_calibrator(folds, chosen)
     final = stored_ensemble(context)
     manifest = make_manifest(
-        panel, chosen, chosen.seed, stored.features, stored.matrix, folds, calibrator, final, context.per_symbol,
-        now_ns())
-    manifest["created"] = _created(context, manifest)
+        panel, chosen, chosen.seed, stored.features, stored.matrix, folds, calibrator, final, context.per_symbol)
     directory = store_model(context.home, ModelArtifact(manifest, final, calibrator))
     scores = manifest["scores"]
     calibration = scores["calibration"]
@@ -46,13 +42,3 @@ def run(context: Context) -> StageResult:
     text = (f"{directory.name}: {calibration['method']}, ECE {calibration['before']['ece']:.4f} before, "
             f"{calibration['after']['ece']:.4f} after, out of sample")
     return StageResult(text, tuple(sorted(p for p in directory.rglob("*") if p.is_file())), facts)
-
-
-def _created(context: Context, manifest: dict[str, Any]) -> str:
-    """When a model of this very content was first made: making it again makes nothing new."""
-    directory = models_dir(context.home) / f"{manifest['name']}-{manifest['version']}"
-    try:
-        before = str(read_manifest(directory)["created"])
-        return min(before, str(manifest["created"]), key=lambda text: to_ns(datetime.fromisoformat(text)))
-    except (ArtifactError, ValueError):
-        return str(manifest["created"])
