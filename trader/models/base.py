@@ -141,6 +141,7 @@ class BoosterModel(Learner):
         self.present_: tuple[int, ...] = ()
         self.best_iteration_: int | None = None
         self._booster: Any = None
+        self._stored: bytes | None = None       # the file it was read from: libraries write other bytes than they read
 
     def fit(
         self, X: Any, y: Any, validation_data: tuple[Any, Any] | None = None,
@@ -180,6 +181,7 @@ class BoosterModel(Learner):
             if known.any():
                 watched = (seen[kept][known], self._code(answers[known]))
         rounds = early_stopping_rounds if watched is not None else None
+        self._stored = None
         self._train(values[keep], self._code(labels), weight, watched, rounds)
         return self
 
@@ -197,7 +199,10 @@ class BoosterModel(Learner):
         base = Path(directory) / (stem or self.kind)
         base.parent.mkdir(parents=True, exist_ok=True)
         native, facts = base.with_suffix(self.suffix), base.with_suffix(".json")
-        self._write(native)
+        if self._stored is None:
+            self._write(native)
+        else:
+            native.write_bytes(self._stored)
         facts.write_text(json.dumps(self._facts(), indent=1, sort_keys=True) + "\n")
         return [native, facts]
 
@@ -213,7 +218,8 @@ class BoosterModel(Learner):
         model.feature_names_in_ = None if names is None else tuple(names)
         model.n_features_in_, model.best_iteration_ = facts["n_features"], facts["best_iteration"]
         model.present_ = tuple(facts["present"])
-        model._booster = model._read(base.with_suffix(cls.suffix))
+        native = base.with_suffix(cls.suffix)
+        model._booster, model._stored = model._read(native), native.read_bytes()
         return model
 
     def feature_importance(self) -> dict[str, float]:
