@@ -338,12 +338,42 @@ def test_nothing_fills_while_a_symbol_is_halted(market: Market) -> None:
     venue.halt("AAPL")
     resting, immediate = venue.submit(wish()), venue.submit(wish(time_in_force="ioc"))
     venue.step()
-    assert (resting.status, immediate.status) == ("new", "canceled")
+    assert (resting.status, immediate.status) == ("suspended", "canceled")
     venue.resume("AAPL")
+    assert resting.status == "new"
     venue.step()
     assert resting.filled_avg_price == 90
+    assert [event for event, _ in told(venue)] == [
+        "new", "suspended", "new", "suspended", "canceled", "new", "fill",
+    ]
     with pytest.raises(VenueError, match="not found"):
         venue.halt("NOPE")
+
+
+def test_a_halt_suspends_what_works_and_a_resumption_lets_it_work_again(market: Market) -> None:
+    venue = market([CALM] * 2 + [(*CALM, 4)] + [CALM] * 4)
+    plain, held = venue.submit(wish(qty="10")), venue.submit(wish(
+        type="limit", limit_price=D(50), order_class="bracket", take_profit=D(110), stop_loss=D(40)))
+    resting = venue.submit(wish(type="limit", limit_price=D(80)))
+    venue.step()
+    venue.submit(wish(qty="10", type="limit", limit_price=D("100.2")))
+    part = venue.orders("open")[-1]
+    venue.step()
+    assert (plain.status, part.status, part.filled_qty) == ("filled", "partially_filled", 4)
+    power = venue.account().buying_power
+    venue.halt("AAPL")
+    assert [order.status for order in (held, resting, part)] == ["suspended"] * 3
+    assert {venue.order(leg).status for leg in held.legs} == {"held"}
+    assert venue.account().buying_power == power                 # what waits is still set aside
+    changed = venue.replace(resting.id, limit_price=D(81))
+    assert (resting.status, changed.status) == ("replaced", "suspended")
+    venue.cancel(held.id)
+    venue.step()
+    assert (changed.status, part.filled_qty) == ("suspended", 4)
+    venue.resume("AAPL")
+    assert (changed.status, part.status) == ("new", "partially_filled")
+    venue.step()
+    assert part.status == "filled"
 
 
 def test_a_stock_that_becomes_hard_to_borrow_loses_its_short_orders(market: Market) -> None:

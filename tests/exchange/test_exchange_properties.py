@@ -208,11 +208,11 @@ def test_long_flows_tell_of_everything() -> None:
     assert kinds == {
         "accepted", "new", "pending_new", "fill", "partial_fill", "canceled", "expired", "done_for_day", "replaced",
         "rejected", "pending_cancel", "pending_replace", "restated", "order_replace_rejected",
-        "order_cancel_rejected",
+        "order_cancel_rejected", "suspended",
     }
     assert statuses - {"held"} == {         # legs are announced when they start to work
         "accepted", "new", "pending_new", "partially_filled", "filled", "canceled", "expired", "done_for_day",
-        "replaced", "rejected", "pending_cancel", "pending_replace",
+        "replaced", "rejected", "pending_cancel", "pending_replace", "suspended",
     }
     kinds_filled = {(event.order.type, event.order.time_in_force) for event in events if event.qty is not None}
     assert {time_in_force for _, time_in_force in kinds_filled} == {"day", "gtc", "ioc", "fok", "cls", "opg"}

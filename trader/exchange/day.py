@@ -19,6 +19,20 @@ def wake(desk: Desk, ts_ns: int, *, regular: bool) -> None:
             desk.open_up(order, ts_ns)
 
 
+def suspend(desk: Desk, column: int, ts_ns: int) -> None:
+    """Put the working orders of a halted symbol aside."""
+    for order in tuple(desk.book.get(column, {}).values()):
+        if order.status in ("new", "partially_filled"):
+            desk.put_aside(order, "suspended", ts_ns)
+
+
+def reinstate(desk: Desk, column: int, ts_ns: int) -> None:
+    """Let the suspended orders of a symbol work again."""
+    for order in tuple(desk.book.get(column, {}).values()):
+        if order.status == "suspended":
+            desk.open_up(order, ts_ns)
+
+
 def send_home(desk: Desk, session: int, now_ns: int, *, closes: bool, ends: bool, tell: bool) -> None:
     """End the orders whose time is over: at the close (``closes``), those for extended hours as the day ``ends``.
 

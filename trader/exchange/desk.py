@@ -98,11 +98,16 @@ class Desk:
         ))
 
     def open_up(self, order: VenueOrder, ts_ns: int) -> None:
-        """A queued or held order starts to work."""
-        order.status = "new"
+        """An order that was queued, held or put aside starts to work."""
+        order.status = "partially_filled" if order.filled_qty else "new"
         self.put(order)
         self.reserve(order)
         self.announce("new", order, ts_ns)
+
+    def put_aside(self, order: VenueOrder, status: str, ts_ns: int) -> None:
+        """An order in the book stops to trade, under one of `ASIDE_STATUSES`, until `open_up`."""
+        order.status = status
+        self.announce(status, order, ts_ns)
 
     def finish(self, order: VenueOrder, status: str, ts_ns: int) -> None:
         """An order ends without (further) fills; the rest of its group ends with it."""

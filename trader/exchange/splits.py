@@ -7,7 +7,7 @@ shares keeps whole shares, the rest is paid in cash at the adjusted price.
 
 from __future__ import annotations
 
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,8 @@ from trader.exchange.types import ZERO, Entry, Split, VenueOrder
 
 if TYPE_CHECKING:
     from trader.exchange.venue import Venue
+
+_RESERVE_QUANTUM = Decimal("0.000001")      # every digit of a quotient would leave crumbs in the sum of reserves
 
 
 def apply_split(venue: Venue, symbol: str, ratio: Decimal) -> Split:
@@ -96,7 +98,7 @@ def _split_order(order: VenueOrder, ratio: Decimal) -> None:
         order.stop_level = float(order.stop_price)
     if order.collar_price is not None:
         order.collar_price = to_tick(order.collar_price / ratio, toward=down)
-    order.reserve_price /= ratio
+    order.reserve_price = (order.reserve_price / ratio).quantize(_RESERVE_QUANTUM, rounding=ROUND_UP)
     if order.hwm is not None:
         order.hwm /= ratio
         if order.trail_price is not None:

@@ -14,10 +14,12 @@ BUY, SELL = "buy", "sell"
 SIGN = {BUY: 1, SELL: -1}
 OPPOSITE = {BUY: SELL, SELL: BUY}
 
-# In the book: what a bar can fill.
-BOOK_STATUSES = frozenset({
+# In the book, but put aside for a while: no bar fills them.
+ASIDE_STATUSES = frozenset({"suspended", "stopped", "accepted_for_bidding", "pending_review"})
+# In the book: what a bar can fill, and what was put aside.
+BOOK_STATUSES = ASIDE_STATUSES | {
     "accepted", "new", "partially_filled", "pending_cancel", "pending_replace", "done_for_day",
-})
+}
 # In the book, or waiting for its entry or for the order that it replaces: everything that can still trade.
 OPEN_STATUSES = BOOK_STATUSES | {"held", "pending_new"}
 # Out of the client's hands until the venue has settled an earlier wish.

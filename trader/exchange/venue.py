@@ -14,7 +14,7 @@ from trader.core.money import MICRO_SHARE, SHARE
 from trader.core.panel import BarPanel, Slice
 from trader.exchange.account import Account
 from trader.exchange.checks import BOOK_CHECKS, SHAPE_CHECKS, Situation
-from trader.exchange.day import send_home, wake
+from trader.exchange.day import reinstate, send_home, suspend, wake
 from trader.exchange.desk import ACCOUNT, Desk
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.exits import entry_legs, oco_leg
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 MAINTENANCE = Decimal("0.3")
 MULTIPLIERS = {"1": Decimal(1), "2": Decimal(2), "4": Decimal(4)}
-UNCHANGEABLE = PENDING_STATUSES | {"accepted"}
+UNCHANGEABLE = PENDING_STATUSES | {"accepted", "accepted_for_bidding", "pending_review", "stopped"}
 
 
 class Venue:
@@ -157,6 +157,8 @@ class Venue:
         regular, opens = hours.regular[i], hours.opens[i]
         if opens or not regular:
             wake(desk, start, regular=regular)
+        for symbol in sorted(self.halted):
+            suspend(desk, self._columns[symbol], start)
         first, first_activity = len(desk.events), len(desk.activities)
         play_bar(
             desk, self.accounts_book, self.fill_model, panel.low[i].tolist(), panel.high[i].tolist(),
@@ -232,6 +234,8 @@ class Venue:
             desk.enter(leg)
             if leg.status != "held":
                 desk.announce(leg.status, leg, self.now_ns)
+        if request.symbol in self.halted:
+            suspend(desk, column, self.now_ns)
         return order
 
     def cancel(self, order_id: str) -> None:
@@ -341,15 +345,15 @@ class Venue:
     # --- the market's ways ----------------------------------------------------------------------------------
 
     def halt(self, symbol: str) -> None:
-        """Stop trading in a symbol: orders are taken and wait, nothing fills; VenueError for an unknown symbol."""
-        self._column(symbol)
+        """Stop trading in a symbol: its orders are ``suspended``, new ones too; VenueError for an unknown symbol."""
+        suspend(self.desk, self._column(symbol), self.now_ns)
         self.halted.add(symbol)
         self.desk.dirty.add(ACCOUNT)
 
     def resume(self, symbol: str) -> None:
         """Let a halted symbol trade again, from the next bar on."""
-        self._column(symbol)
         self.halted.discard(symbol)
+        reinstate(self.desk, self._column(symbol), self.now_ns)
         self.desk.dirty.add(ACCOUNT)
 
     def configure(self, configurations: Configurations) -> None:
