@@ -1,4 +1,4 @@
-"""Pools of several models: what they learn, what they do when a member is missing, importance, meta-labels."""
+"""Pools of several models: what they learn, what they do when a member is missing, meta-labels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from scipy.stats import norm
 from trader.models.blending import LinearPool, LogPool
 from trader.models.calibration_metrics import evaluate
 from trader.models.ensemble import EnsembleModel
-from trader.models.importance import mean_decrease_accuracy, permutation_importance
 from trader.models.labels import PROFIT, meta_labels, triple_barrier
 from trader.models.meta_model import META_CLASSES, MetaLabeler, bet_size
 from trader.models.ml_model import XGBoostModel
 from trader.models.oof import out_of_fold
-from trader.models.validation import PurgedKFold, WalkForward
+from trader.models.validation import WalkForward
 
 SMALL = {"iterations": 15, "learning_rate": 0.2, "depth": 3}
 
@@ -112,20 +111,6 @@ def test_what_a_stack_learns_comes_from_the_past_alone(monkeypatch):
     EnsembleModel(["xgboost"], "stacking", **SMALL).fit(X, y, spans=(t0, t0 + 7))
     assert seen
     assert all(end <= begins for end, begins in seen)
-
-
-def test_importance_finds_what_the_labels_hang_on():
-    X, y = planted()
-    names = ["copy", "cause", "noise", "more"]
-    model = XGBoostModel(**SMALL).fit(X[:600], y[:600])
-    shuffled = permutation_importance(model, X[600:], y[600:], names, np.random.default_rng(0))
-    t0 = np.arange(len(y))
-    decrease = mean_decrease_accuracy(
-        lambda: XGBoostModel(**SMALL), X, y, PurgedKFold(t0, t0 + 5, 4, 5), names, np.random.default_rng(0))
-    for found in (shuffled, decrease):
-        assert next(iter(found)) == "cause"
-        assert found["cause"].mean > 0.2 > 10 * abs(found["noise"].mean)
-        assert found["cause"].mean > 5 * found["cause"].error
 
 
 def test_bets_grow_with_the_probability():

@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from trader.cli.main import main
 from trader.core.clock import DAY_NS, MINUTE_NS
@@ -16,10 +17,12 @@ from trader.models.artifact import ModelArtifact, read_manifest
 from trader.models.registry import latest_model
 from trader.pipeline.barriers import calibrate_barriers, load_barriers, write_barriers
 from trader.pipeline.train import TrainProgress, cross_validate, train_model
+from trader.pipeline.training_importance import importance_facts
 from trader.pipeline.training_report import score_predictions
 from trader.pipeline.training_samples import build_samples, panel_hash
 from trader.pipeline.training_settings import (
     EventSettings,
+    ImportanceSettings,
     LabelSettings,
     ModelSettings,
     TrainingSettings,
@@ -94,8 +97,38 @@ def test_a_planted_signal_is_found_and_calibrated(tmp_path):
     scores = manifest["scores"]
     assert scores["direction"]["accuracy_low"] > scores["direction"]["base_rate"] + 0.05
     assert scores["edge"]
-    assert scores["importance"][0][0] == "volume"
+    found = scores["importance"]
+    assert found["gain"][0][0] == found["mda"][0][0] == "volume"
+    assert sum(share for _, share in found["gain"]) == pytest.approx(1.0)
+    assert found["mda"][0][1] > 2 * found["mda"][0][2]
+    assert found["beyond_noise"] >= 1
+    assert (found["features"], found["folds"], len(found["mda"])) == (4, 3, 4)
     assert scores["calibration"]["after"]["ece"] < 0.06
+
+
+def test_importance_is_of_the_seed_and_can_be_left_out(tmp_path):
+    bars = panel(n_bars=900, signal=0.6)
+    first, again = (read_manifest(train(bars, tmp_path / name))["scores"] for name in "ab")
+    assert first["importance"] == again["importance"]
+    plain = msgspec.structs.replace(SMALL, importance=ImportanceSettings(mda=False))
+    without = read_manifest(train(bars, tmp_path / "c", plain))["scores"]
+    assert "mda" not in without["importance"]
+    assert without["importance"]["gain"] == first["importance"]["gain"]
+    assert without["log_loss"] == first["log_loss"]
+
+
+def test_noise_is_not_called_important():
+    """Between so few folds luck lifts some worthless features; on average no more than the report says."""
+    bars = panel(n_bars=900)
+    beyond = []
+    for seed in range(6):
+        X = np.random.default_rng(seed).normal(size=(*bars.close.shape, 12))
+        samples = build_samples(bars, X, SMALL, 10)
+        folds = cross_validate(samples, SMALL, seed)
+        facts = importance_facts([f"f{k}" for k in range(12)], {}, folds.rises, [])
+        beyond.append(facts["beyond_noise"])
+    assert facts["by_luck"] == pytest.approx(12 * student.sf(2.0, 2))
+    assert np.mean(beyond) < 12 * 0.25
 
 
 def test_synthetic_bars_never_claim_an_edge(tmp_path):

@@ -109,11 +109,15 @@ class Reader:
             "drifted_features": list(drifted), "features": trial.n_features,
             "session_level": health.level if health else None,
             "estimated_accuracy": health.estimated_accuracy if health else None,
+            "importance": trial.manifest["scores"].get("importance"),
         }
 
 
 def lines(facts: dict[str, Any]) -> list[str]:
     """The same for people."""
+    from trader.cli.importance_text import importance_lines
+    from trader.pipeline.training_importance import importance_verdict
+
     error = facts["calibration_error"]
     text = [
         f"model        {facts['model']}, trained through {facts['trained_through'][:10]}, {facts['age_days']:.1f} days "
@@ -130,6 +134,9 @@ def lines(facts: dict[str, Any]) -> list[str]:
             f"{w['window_name']:<11}{w['accuracy']:>8.1%}{w['low']:>12.1%} … {w['high']:.1%}{w['n']:>9}"
             for w in facts["accuracy_windows"]]
         text.append(f"{'expected':<11}{facts['expected_accuracy']:>8.1%}")
+    if isinstance(facts["importance"], dict):           # a list in models of earlier versions
+        text += ["", f"importance   {importance_verdict(facts['importance'])}; of the training",
+                 *importance_lines(facts["importance"])]
     text += ["", *(f"- {issue}" for issue in facts["issues"])] if facts["issues"] else []
     return [*text, "", facts["recommendation"]]
 

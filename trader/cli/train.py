@@ -186,6 +186,9 @@ def _report(manifest: dict[str, Any], directory: Path) -> dict[str, Any]:
 
 
 def _text(report: dict[str, Any]) -> str:
+    from trader.cli.importance_text import importance_lines
+    from trader.pipeline.training_importance import importance_verdict
+
     scores, data = report["scores"], report["data"]
     names = ("loss", "neutral", "profit")
     shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(names, scores["class_shares"], strict=True))
@@ -205,13 +208,14 @@ def _text(report: dict[str, Any]) -> str:
         "direction": f"{_rate(scores['direction'])} of the barriers touched",
         "calibration": f"{calibration['method']}; ECE {before:.4f} before, {after:.4f} after, out of sample",
         "returns": _returns(scores["returns"]),
+        "importance": importance_verdict(scores["importance"]),
         "confusion": "rows: what came; columns: what was said",
     }
     lines = [f"{name:<12} {value}" for name, value in facts.items()]
     lines.append(" " * 22 + "".join(f"{name:>9}" for name in names))
     for name, counts in zip(names, scores["confusion"], strict=True):
         lines.append(f"{'':<13}{name:<9}" + "".join(f"{count:>9,}" for count in counts))
-    return "\n".join([*lines, f"{'verdict':<12} {report['verdict']}"])
+    return "\n".join([*lines, *importance_lines(scores["importance"]), f"{'verdict':<12} {report['verdict']}"])
 
 
 def _returns(found: dict[str, Any]) -> str:

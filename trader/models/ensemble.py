@@ -171,12 +171,12 @@ class EnsembleModel(Learner):
         return health
 
     def feature_importance(self) -> dict[str, float]:
-        """Weighted mean of the members' gain shares, largest first."""
+        """Weighted mean of the members' gain shares, largest first; sums to one where any tree split."""
         mean: dict[str, float] = {}
         for member, share in zip(self.members.values(), self.weights, strict=True):
             for name, value in member.feature_importance().items():
                 mean[name] = mean.get(name, 0.0) + share * value
-        total = sum(self.weights)
+        total = sum(mean.values()) or 1.0           # a member that never split has no share
         return {n: v / total for n, v in sorted(mean.items(), key=lambda item: -item[1])}
 
     def save(self, directory: str | Path) -> list[Path]:

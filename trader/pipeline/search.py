@@ -22,7 +22,7 @@ from trader.pipeline.parallel import SERIAL, Workers
 from trader.pipeline.training_folds import FoldPart, Folds, FoldTask, join_folds, predict_fold, purged_folds
 from trader.pipeline.training_returns import Trials, daily_returns
 from trader.pipeline.training_samples import Samples
-from trader.pipeline.training_settings import ModelSettings, TrainingSettings
+from trader.pipeline.training_settings import ImportanceSettings, ModelSettings, TrainingSettings
 from trader.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def search_settings(
     """
     study = _study(settings, seed)
     splits = list(purged_folds(samples, settings).split())
-    shared = FoldTask(samples, settings, seed)
+    shared = FoldTask(samples, msgspec.structs.replace(settings, importance=ImportanceSettings(mda=False)), seed)
     tried: list[TrialResult] = []
     while len(tried) < n_trials:
         asked = [study.ask() for _ in range(min(BATCH, n_trials - len(tried)))]

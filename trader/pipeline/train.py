@@ -21,6 +21,7 @@ from trader.models.ensemble import EnsembleModel
 from trader.models.registry import store_model
 from trader.pipeline.parallel import SERIAL, Workers
 from trader.pipeline.training_folds import MIN_SAMPLES, FoldPart, Folds, cross_validate, untrained_ensemble
+from trader.pipeline.training_importance import families_of, importance_facts
 from trader.pipeline.training_report import score_predictions
 from trader.pipeline.training_returns import Trials, daily_returns, judge_returns
 from trader.pipeline.training_samples import Samples, build_samples, panel_hash
@@ -88,6 +89,8 @@ def train_model(
 
         found = search_settings(samples, panel, settings, seed, search, workers, steps.next)
         settings, folds = found.settings, found.folds
+        if settings.importance.mda:         # trials are judged without it: the best one's folds are trained once more
+            folds = cross_validate(samples, settings, seed, workers=workers)
     else:
         folds = cross_validate(samples, settings, seed, steps.next, workers=workers)
     calibrator = fit_calibrator(folds, settings)
@@ -159,7 +162,9 @@ def make_manifest(
         "returns": judge_returns(daily_returns(folds.probability, samples, panel), trials) | {
             "evidence": panel.source != SYNTHETIC_INTRADAY},
         "search": [dict(facts) for facts in tried],
-        "importance": [[name, share] for name, share in final.feature_importance().items()],
+        "importance": importance_facts(
+            final.feature_names_in_ or fitted.names, final.feature_importance(), folds.rises,
+            families_of(samples, settings) if len(folds.rises) else []),
     }
     labels = {**plain["labels"]}
     if per_symbol:

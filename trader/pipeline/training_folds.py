@@ -12,11 +12,13 @@ from trader.core.panel import FloatArray, IntArray
 from trader.models.ensemble import EnsembleModel
 from trader.models.validation import PurgedKFold, purged_holdout
 from trader.pipeline.parallel import SERIAL, Workers
+from trader.pipeline.training_importance import fold_rises
 from trader.pipeline.training_samples import Samples
 from trader.pipeline.training_settings import TrainingSettings
 from trader.utils.errors import UserError
 
 MIN_SAMPLES = 300
+_UNJUDGED: FloatArray = np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Folds:
     probability: FloatArray     # (n, 3)
     prior: FloatArray           # (n, 3): class shares of each fold's training labels
     iterations: dict[str, int]
+    rises: FloatArray           # (n_folds, n_groups): see `trader.pipeline.training_importance`; no rows: not judged
 
 
 class FoldPart(NamedTuple):
@@ -35,6 +38,7 @@ class FoldPart(NamedTuple):
     probability: FloatArray     # (n_test, 3)
     prior: FloatArray           # (3,)
     iterations: dict[str, int]  # trees that early stopping found worth growing, by member
+    rises: FloatArray = _UNJUDGED       # (n_groups,): log-loss lost when a group of features is shuffled
 
 
 class FoldTask(NamedTuple):
@@ -92,7 +96,8 @@ def join_folds(
         for name, trees in part.iterations.items():
             grown.setdefault(name, []).append(trees)
     least = settings.model.min_iterations
-    return Folds(samples, probability, prior, {n: max(least, round(float(np.mean(g)))) for n, g in grown.items()})
+    trees = {name: max(least, round(float(np.mean(found)))) for name, found in grown.items()}
+    return Folds(samples, probability, prior, trees, np.array([part.rises for part in parts if len(part.rises)]))
 
 
 def predict_fold(task: FoldTask, split: tuple[IntArray, IntArray]) -> FoldPart:
@@ -115,6 +120,7 @@ def predict_fold(task: FoldTask, split: tuple[IntArray, IntArray]) -> FoldPart:
     return FoldPart(
         model.predict_proba(samples.X[test]), np.bincount(known.y, known.weight, 3) / known.weight.sum(),
         {name: member.best_iteration_ or 1 for name, member in model.members.items()},
+        fold_rises(model, samples, test, settings, seed) if settings.importance.mda else _UNJUDGED,
     )
 
 

@@ -96,6 +96,21 @@ class CalibrationSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fiel
         "none", "temperature", "platt", "beta", "isotonic")
 
 
+class ImportanceSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which features the model lives on, by what it loses out of fold when one is shuffled."""
+
+    mda: bool = True
+    repeats: PositiveInt = 2                    # shuffles of each feature in each fold
+    max_rows: Annotated[int, msgspec.Meta(ge=50)] = 2000        # of a fold's test rows, evenly taken
+
+
+class MetaSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Meta-labels: a rule gives the side, the model learns whether its bets pay."""
+
+    primary: str | None = None                  # a strategy that needs no model; null: labels of the long side
+    params: dict[str, Any] = {}
+
+
 class StalenessSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When the model counts as old."""
 
@@ -115,6 +130,8 @@ class TrainingSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=
     model: ModelSettings = ModelSettings()
     validation: ValidationSettings = ValidationSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    importance: ImportanceSettings = ImportanceSettings()
+    meta: MetaSettings = MetaSettings()
     staleness: StalenessSettings = StalenessSettings()
 
     def to_dict(self) -> dict[str, Any]:

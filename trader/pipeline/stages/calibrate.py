@@ -37,7 +37,7 @@ def run(context: Context) -> StageResult:
     calibration = scores["calibration"]
     facts = {
         "model": directory.name, "path": str(directory), "method": calibration["method"],
-        "calibration": calibration, "verdict": scores["verdict"], "importance": scores["importance"][:20],
+        "calibration": calibration, "verdict": scores["verdict"], "importance": scores["importance"],
     }
     text = (f"{directory.name}: {calibration['method']}, ECE {calibration['before']['ece']:.4f} before, "
             f"{calibration['after']['ece']:.4f} after, out of sample")

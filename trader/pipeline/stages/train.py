@@ -31,7 +31,7 @@ PREDICTIONS, BOOSTERS, KEPT = "folds.npz", "boosters", "folds"
 def settings(context: Context) -> Any:
     """The ensemble, the validation and the libraries."""
     chosen = context.training
-    return [chosen.model, chosen.validation, chosen.seed, library_versions()]
+    return [chosen.model, chosen.validation, chosen.importance, chosen.seed, library_versions()]
 
 
 def run(context: Context) -> StageResult:
@@ -56,7 +56,7 @@ def run(context: Context) -> StageResult:
     names = sorted(folds.iterations)
     write_arrays(
         predictions, probability=folds.probability, prior=folds.prior, members=np.array(names),
-        iterations=np.array([folds.iterations[name] for name in names]))
+        iterations=np.array([folds.iterations[name] for name in names]), rises=folds.rises)
     boosters = _store_boosters(context, final)
     keeper.clear()
     scores = score_predictions(
@@ -72,7 +72,7 @@ def stored_folds(context: Context, samples: Samples) -> Folds:
     """The out-of-fold predictions that `run` left."""
     stored = read_arrays(context.path(PREDICTIONS))
     trees = {str(name): int(n) for name, n in zip(stored["members"], stored["iterations"], strict=True)}
-    return Folds(samples, stored["probability"], stored["prior"], trees)
+    return Folds(samples, stored["probability"], stored["prior"], trees, stored["rises"])
 
 
 def stored_ensemble(context: Context) -> EnsembleModel:
@@ -113,12 +113,12 @@ class _Keeper:
             self.found += 1
             stored = read_arrays(path)
             trees = {str(n): int(t) for n, t in zip(stored["members"], stored["iterations"], strict=True)}
-            return FoldPart(stored["probability"], stored["prior"], trees)
+            return FoldPart(stored["probability"], stored["prior"], trees, stored["rises"])
         part = make()
         names = sorted(part.iterations)
         write_arrays(
             path, probability=part.probability, prior=part.prior, members=np.array(names),
-            iterations=np.array([part.iterations[name] for name in names]))
+            iterations=np.array([part.iterations[name] for name in names]), rises=part.rises)
         return part
 
     def clear(self) -> None:
