@@ -51,6 +51,7 @@ from trader.utils.latch import HaltLatch, LatchState, latch_of
 from trader.utils.paths import home_dir
 from trader.utils.run_dir import JOURNAL_FILE, create_run, write_facts
 from trader.utils.session_file import SessionInfo, SessionLock, own_process_start, running_sessions
+from trader.utils.tasks import end
 
 log = logging.getLogger("alphatrade.session")
 
@@ -122,9 +123,7 @@ class AlphaTradeSystem:
                 task.result()
             return task.done()
         finally:
-            for each in (task, stopped):
-                each.cancel()
-            await asyncio.gather(task, stopped, return_exceptions=True)
+            await end(task, stopped)
 
     async def _initialize(self) -> None:
         from trader.utils.logger import setup_logging
@@ -328,9 +327,7 @@ class AlphaTradeSystem:
                 reason = await self._free_run.run(self._stop, plan.stop_after)
         finally:
             self._running = False
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            await end(*background)
         await self._carrier.settle()
         self._carrier.closed = True
         self.engine.record(ev.SessionEnded(ts=self._clock.now_ns(), reason=self._stop_reason or reason))
@@ -346,7 +343,8 @@ class AlphaTradeSystem:
             try:
                 result = closer()
                 if inspect.isawaitable(result):
-                    await asyncio.wait_for(result, 10)
+                    async with asyncio.timeout(10):
+                        await result
             except Exception as error:              # one part that will not close must not keep the others open
                 log.warning("closing: %s: %s", type(error).__name__, error)
 

@@ -109,7 +109,8 @@ async def _examined(name: str, check: Check, patient: Patient) -> Finding:
     try:
         answer = check(patient)
         if not isinstance(answer, tuple):
-            answer = await asyncio.wait_for(answer, CHECK_TIMEOUT_S)
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                answer = await answer
     except UserError as error:
         answer = ("failed", str(error), _KEYS if "ALPACA" in str(error) else "")
     except TimeoutError:

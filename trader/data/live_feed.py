@@ -18,6 +18,7 @@ from trader.data.live_bars import Arrival, BarLedger, StreamBar
 from trader.data.slice_assembler import SliceAssembler
 from trader.data.timeframe import Timeframe
 from trader.data.websocket_hardened import UP, HardenedBarStream
+from trader.utils.tasks import end
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,13 +104,13 @@ class LiveFeed:
         """Connect; returns when the subscription is confirmed, TimeoutError otherwise (it goes on trying)."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="live feed")
-        await asyncio.wait_for(self._up.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await self._up.wait()
 
     async def stop(self) -> None:
         """Disconnect."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
             self._task = None
 
     async def _run(self) -> None:

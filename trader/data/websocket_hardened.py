@@ -17,6 +17,7 @@ import websockets
 from alpaca.data.live.stock import StockDataStream
 
 from trader.data.live_bars import StreamBar, read_bar
+from trader.utils.tasks import end
 
 UP, DOWN, RECONNECTING = "up", "down", "reconnecting"
 SOCKET = {"ping_interval": 2, "ping_timeout": 2, "close_timeout": 1, "max_queue": 1024, "open_timeout": 5}
@@ -77,11 +78,10 @@ class HardenedBarStream(StockDataStream):
                 if task.done():
                     task.result()                   # neither ends by itself but by a fault
         finally:
-            for task in (pump, reader):
-                task.cancel()
-            await asyncio.gather(pump, reader, return_exceptions=True)
+            await end(pump, reader, again_s=0.2)
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(super().close(), 1.5)
+                async with asyncio.timeout(1.5):
+                    await super().close()
             self._link = DOWN
 
     async def drop(self) -> None:

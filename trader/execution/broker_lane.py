@@ -49,7 +49,8 @@ class Lane(Generic[Client]):
         answer = asyncio.wrap_future(done)
         try:
             await turn.wait()
-            return await asyncio.wait_for(asyncio.shield(answer), self._deadline_s)
+            async with asyncio.timeout(self._deadline_s):
+                return await asyncio.shield(answer)
         except TimeoutError:
             if jobs is self._jobs:
                 self._replace()

@@ -25,6 +25,7 @@ from trader.execution.broker_records import BrokerOrder, CancelResult
 from trader.execution.outcomes import Accepted, Duplicate, Rejected, SubmitOutcome, Unknown
 from trader.execution.rejection_handler import Action, RejectionHandler
 from trader.execution.translate import Translator, standing
+from trader.utils.tasks import end
 
 SOURCE = "order_manager"
 
@@ -336,10 +337,7 @@ class OrderManager:
 
     async def close(self) -> None:
         """Stop looking; what is still unknown stays so in the journal and is recovered by the next session."""
-        tasks = list(self._probes.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._probes.values())
 
     def _keep(self, events: list[ev.Event]) -> list[ev.Event]:
         for event in events:

@@ -127,7 +127,8 @@ class ReconciliationEngine:
         """Reconcile every ``reconcile_interval`` seconds, and at once when `request` was called, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), self.reconcile_interval)
+                async with asyncio.timeout(self.reconcile_interval):
+                    await self._wanted.wait()
             self._wanted.clear()
             try:
                 await self.run_until_green()

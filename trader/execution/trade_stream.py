@@ -18,6 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 import websockets
 from alpaca.trading.stream import TradingStream
 
+from trader.utils.tasks import end
+
 _log = logging.getLogger("alphatrade.execution")
 
 UP, DOWN, RECONNECTING = "up", "down", "reconnecting"
@@ -79,9 +81,10 @@ class TradeUpdateStream(TradingStream):
         try:
             await self._run_forever()  # type: ignore[no-untyped-call]
         finally:
-            pump.cancel()
+            await end(pump)
             with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asyncio.wait_for(super().close(), 1.5)
+                async with asyncio.timeout(1.5):
+                    await super().close()
             self._tell(DOWN, "stopped")
 
     async def wait_processed(self, count: int) -> None:

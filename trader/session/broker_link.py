@@ -19,6 +19,7 @@ from trader.execution.reconciliation import ReconciliationEngine
 from trader.execution.trade_stream import TradeUpdateStream, stream_url
 from trader.session.carrier import Carrier
 from trader.utils.errors import UserError
+from trader.utils.tasks import end
 
 COMPONENT = "trade_stream"
 
@@ -51,7 +52,8 @@ class BrokerLink:
         """Connect the stream and wait until it listens."""
         self._task = asyncio.create_task(self.stream.run(), name="trade stream")
         try:
-            await asyncio.wait_for(self._up.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._up.wait()
         except TimeoutError:
             raise UserError(
                 f"the broker's trade stream at {self._url} did not come up within {timeout_s:g} s; "
@@ -83,8 +85,7 @@ class BrokerLink:
     async def stop(self) -> None:
         """Close stream, probes and connections."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task, again_s=2.0)
             await self.orders.close()
         await self.broker.close()
 

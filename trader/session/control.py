@@ -41,7 +41,8 @@ class ControlServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            line = await asyncio.wait_for(reader.readline(), IDLE_SECONDS)
+            async with asyncio.timeout(IDLE_SECONDS):
+                line = await reader.readline()
             answer = await self._answer(line)
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()

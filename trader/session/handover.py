@@ -12,6 +12,7 @@ from trader.core.clock import DAY_NS, Clock
 from trader.core.engine import Engine
 from trader.session.learner import Learner, LoadedModel
 from trader.session.plan import SIM, SessionPlan
+from trader.utils.tasks import end
 
 HANDOVER_SLICE = 260                # in lock-step a new model takes over so many slices after its training began
 STALE_LEVELS = ("STALE", "CRITICAL")
@@ -79,8 +80,7 @@ class Handover:
     async def cancel(self) -> None:
         """End a training that is under way."""
         if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
+            await end(self._learning)
             self._learning = None
 
     def _train(self, before: int) -> None:

@@ -95,7 +95,8 @@ class FreeRun:
         last = time.monotonic()
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wake.wait(), TICK_SECONDS)
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self.wake.wait()
             self.wake.clear()
             for bar in self._market.due():
                 await self._on_slice(bar)
@@ -110,6 +111,7 @@ class FreeRun:
 
 async def _in_time(waiting: Awaitable[Any], what: str) -> Any:
     try:
-        return await asyncio.wait_for(waiting, LOCK_STEP_SECONDS)
+        async with asyncio.timeout(LOCK_STEP_SECONDS):
+            return await waiting
     except TimeoutError:
         raise ConnectionError(f"the venue's {what} did not arrive within {LOCK_STEP_SECONDS:g} s") from None

@@ -59,7 +59,8 @@ async def train(argv: Sequence[str], on_progress: Callable[[dict[str, Any]], Non
     except asyncio.CancelledError:
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), 3)
+            async with asyncio.timeout(3):
+                await process.wait()
         except TimeoutError:
             process.kill()
         raise

@@ -78,7 +78,8 @@ class VenueThread:
 
 async def _quietly(stopping: Coroutine[Any, Any, None]) -> None:
     try:
-        await asyncio.wait_for(stopping, 8)
+        async with asyncio.timeout(8):
+            await stopping
     except TimeoutError:
         return
 
