@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +169,8 @@ async def test_answers_with_unknown_values_and_without_fields(server: ExchangeSe
     assert (skewed[11:19], right[11:19]) == ("09:43:30", "09:45:00")
 
 
-async def test_a_late_fill_after_a_cancel(server: ExchangeServer, client: Raw) -> None:
-    arm(server, {"kind": "late_fill", "symbol": "AAPL"})
+async def test_a_late_fill_in_place_of_a_cancel(server: ExchangeServer, client: Raw) -> None:
+    arm(server, {"kind": "late_fill", "symbol": "AAPL", "when": "before"})
     socket = await listening(server)
     _, order = await client.ask("POST", "/v2/orders", {**BUY, "type": "limit", "limit_price": "90"})
     assert (await client.ask("DELETE", f"/v2/orders/{order['id']}"))[0] == 204
@@ -179,6 +180,54 @@ async def test_a_late_fill_after_a_cancel(server: ExchangeServer, client: Raw) -
     assert (await client.ask("DELETE", f"/v2/orders/{order['id']}"))[0] == 422
     assert (await client.ask("GET", "/v2/positions/AAPL"))[1]["qty"] == "10"
     await socket.close()
+
+
+async def test_a_late_fill_after_a_cancel_was_told(server: ExchangeServer, client: Raw) -> None:
+    arm(server, {"kind": "late_fill", "symbol": "AAPL"})
+    socket = await listening(server)
+    _, order = await client.ask("POST", "/v2/orders", {**BUY, "type": "limit", "limit_price": "90"})
+    assert (await client.ask("DELETE", f"/v2/orders/{order['id']}"))[0] == 204
+    told = [(await json_of(socket))["data"] for _ in range(3)]
+    assert [(data["event"], data["order"]["status"]) for data in told] == [
+        ("new", "new"), ("canceled", "canceled"), ("fill", "filled"),
+    ]
+    assert (told[2]["qty"], told[2]["position_qty"], told[2]["order"]["filled_qty"]) == ("10", "10", "10")
+    _, after = await client.ask("GET", f"/v2/orders/{order['id']}")
+    assert (after["status"], after["filled_avg_price"]) == ("filled", "90")
+    assert after["canceled_at"]
+    _, account = await client.ask("GET", "/v2/account")
+    assert (account["cash"], account["equity"]) == ("99100", "100100")
+    assert server.venue.desk.reserved == 0
+    assert not server.venue.desk.book
+    await socket.close()
+
+
+async def test_late_fills_of_exits_keep_the_shares_together(server: ExchangeServer, client: Raw) -> None:
+    """A take-profit fills after its cancel; its stop, cancelled with it, must not, nor a second sale of the shares."""
+    arm(server, {"kind": "late_fill", "count": 0})
+    _, entry = await client.ask("POST", "/v2/orders", BRACKET)
+    server.advance()
+    profit, stop = entry["legs"]
+    assert (await client.ask("DELETE", f"/v2/orders/{profit['id']}"))[0] == 204
+    statuses = [(await client.ask("GET", f"/v2/orders/{leg['id']}"))[1]["status"] for leg in (profit, stop)]
+    assert statuses == ["filled", "canceled"]
+    assert (await client.ask("GET", "/v2/positions"))[1] == []
+    assert (await client.ask("DELETE", f"/v2/orders/{stop['id']}"))[0] == 422
+    _, account = await client.ask("GET", "/v2/account")
+    assert account["cash"] == "100100"                  # bought at 100, sold at 110
+
+
+async def test_an_exit_without_its_shares_stays_cancelled(server: ExchangeServer, client: Raw) -> None:
+    await client.ask("POST", "/v2/orders", BUY)
+    server.advance()
+    _, resting = await client.ask("POST", "/v2/orders", {**BUY, "side": "sell", "qty": 4, "type": "limit",
+                                                         "limit_price": "110"})
+    venue = server.venue
+    venue.accounts_book.book_fill("AAPL", Decimal(-8), Decimal(100), Decimal(0))      # gone by another way
+    arm(server, {"kind": "late_fill"})
+    assert (await client.ask("DELETE", f"/v2/orders/{resting['id']}"))[0] == 204
+    assert venue.order(resting["id"]).status == "canceled"
+    assert venue.accounts_book.quantity("AAPL") == 2
 
 
 # --- orders -------------------------------------------------------------------------------------------------------
@@ -259,6 +308,10 @@ async def test_updates_with_unknown_values_and_without_fields(server: ExchangeSe
     assert (await json_of(socket))["data"]["order"]["status"] == "odd"
     server.advance()
     assert "price" not in (await json_of(socket))["data"]
+    arm(server, {"kind": "skew_in_update", "seconds": 90})
+    await client.ask("POST", "/v2/orders", BUY)
+    data = (await json_of(socket))["data"]
+    assert (data["timestamp"][11:19], data["order"]["created_at"][11:19]) == ("15:01:30", "15:01:30")
     await socket.close()
 
 
@@ -399,14 +452,17 @@ STORM = [
     {"kind": "omit", "probability": 0.3, "count": 0}, {"kind": "duplicate", "probability": 0.3, "count": 0},
     {"kind": "reorder", "probability": 0.3, "count": 0}, {"kind": "partial_fill", "probability": 0.5, "count": 0},
     {"kind": "late_fill", "probability": 0.5, "count": 0},
+    {"kind": "status", "status": "suspended", "bars": 2, "probability": 0.2, "count": 0},
+    {"kind": "status", "status": "pending_review", "bars": 0, "probability": 0.2, "count": 0},
 ]
 
 
-async def storm(seed: int) -> tuple[str, bytes]:
+async def storm(seed: int, script: FaultScript | None = None) -> tuple[str, bytes]:
     """The log of the faults and everything that the trading stream said."""
     log = io.StringIO()
     venue = Venue(walk_panel(("AAPL", "MSFT"), 60), start_index=1, fill_model=FREE, seed=3)
-    server = ExchangeServer(venue, faults=FaultScript(faults=read_faults(STORM), seed=seed), fault_log=log)
+    faults = script or FaultScript(faults=read_faults(STORM), seed=seed)
+    server = ExchangeServer(venue, faults=faults, fault_log=log)
     await server.start()
     socket = await listening(server)
     for i in range(40):
@@ -439,6 +495,25 @@ async def test_a_storm_replays_byte_for_byte() -> None:
     assert [json.loads(line)["number"] for line in first[0].splitlines()] == list(range(1, first[0].count("\n") + 1))
 
 
+async def test_a_log_is_a_script_that_hits_the_same_again(tmp_path: Path) -> None:
+    log, heard = await storm(1)
+    path = tmp_path / "hits.jsonl"
+    path.write_text(log)
+    again = load_fault_script(path)
+    assert all(fault.probability == 1 and fault.count == 1 for fault in again.faults)
+    replayed, heard_again = await storm(99, again)
+    assert heard_again == heard                         # every byte of the stream
+    assert hits_of(replayed) == hits_of(log)
+    path.write_text(log.splitlines()[0] + "\n{broken\n")
+    with pytest.raises(UserError, match="one hit a line"):
+        load_fault_script(path)
+
+
+def hits_of(log: str) -> list[tuple[object, ...]]:
+    """What was hit, without the numbers of the faults."""
+    return [(hit["kind"], hit["bar"], hit["what"]) for hit in map(json.loads, log.splitlines())]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
@@ -447,6 +522,9 @@ async def test_a_storm_replays_byte_for_byte() -> None:
         ("seed: 1\nfaults:\n  - kind: hang\n  - kind: omit\n    evnt: fill\n", 4, "evnt"),
         ('{"faults": [\n {"kind": "omit",\n  "probability": 2}]}', 3, "1.0"),
         ("- kind: market_event\n  event: flood\n", 1, "halt"),
+        ("- kind: status\n  status: dreaming\n", 2, "pending_review"),
+        ("seed: 1\nfaults: []\nrules: {shorting: maybe}\n", 1, "bool"),
+        ("rules: {shrting: true}", 1, "the rules are"),
         ("a: [", 1, "YAML or JSON"), ("faults: 3", 1, "array"), ("", 1, "object"), ("- 5", 1, "object"),
     ],
 )

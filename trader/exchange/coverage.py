@@ -18,10 +18,10 @@ from trader.exchange.data_routes import DATA_ROUTES
 from trader.exchange.data_stream import CHANNELS, DATA_PLANS
 from trader.exchange.data_stream import ERRORS as STREAM_ERRORS
 from trader.exchange.errors import REFUSALS
-from trader.exchange.fault_rules import FAULTS
+from trader.exchange.fault_rules import CALCULATED, FAULTS
 from trader.exchange.market_events import EVENTS
 from trader.exchange.routes import TRADING_ROUTES
-from trader.exchange.types import END_FIELDS, OPEN_STATUSES, QUEUED_STATUSES
+from trader.exchange.types import END_FIELDS, OPEN_STATUSES, QUEUED_STATUSES, VenueRules
 
 DOCUMENT = Path(__file__).with_name("COVERAGE.md")
 YES, NO = "✓", "–"
@@ -39,11 +39,19 @@ MISSING_ENDPOINTS = {
     "GET /v2/locates": "easy-to-borrow symbols need none, others cannot be sold short",
 }
 MISSING_NOTES = {
-    "mleg": OTHER_PRODUCT, "accepted_for_bidding": "the exchange has no auction of that kind",
-    "stopped": "fills are told at once", "suspended": "halted orders keep their status",
-    "calculated": "fills settle at once",
-    "pending_review": "options alone", "rejected": "refusals are answers of the request",
-    "i": "imbalances: the exchange has no order book", "n": OTHER_PRODUCT, "o": OTHER_PRODUCT,
+    "mleg": OTHER_PRODUCT, "i": "imbalances: the exchange has no order book", "n": OTHER_PRODUCT, "o": OTHER_PRODUCT,
+}
+BY_FAULT, BY_RULE = "by the fault `status`", "by the rule `{}`"
+# How to meet what does not come by itself; the fault `status` brings about most others as well.
+HOW = {
+    **dict.fromkeys(("accepted_for_bidding", "stopped", "calculated", "pending_review"), BY_FAULT),
+    "suspended": "while the symbol is halted", "accepted": "outside its hours",
+    "held": "legs until their entry is filled",
+    "rejected": f"{BY_FAULT}; refusals are answers of the request", "done_for_day": BY_RULE.format("done_for_day"),
+    "restated": "exits that shrink with their sibling, splits", "replaced": "also by the fault `leg_replaced`",
+    **dict.fromkeys((
+        "pending_new", "pending_cancel", "pending_replace", "order_replace_rejected", "order_cancel_rejected",
+    ), BY_RULE.format("slow_changes")),
 }
 STATUSES = (
     "new", "accepted", "pending_new", "accepted_for_bidding", "held", "partially_filled", "filled", "done_for_day",
@@ -55,6 +63,7 @@ TRADE_EVENTS = (
     "rejected", "stopped", "pending_cancel", "pending_replace", "calculated", "suspended", "restated",
     "order_replace_rejected", "order_cancel_rejected",
 )
+RULES = VenueRules.__struct_fields__
 STREAM_MESSAGES = {
     "t": "trades", "q": "quotes", "b": "bars", "u": "updatedBars", "d": "dailyBars", "s": "statuses", "l": "lulds",
     "c": "corrections", "x": "cancelErrors", "i": "imbalances", "n": "news", "o": "orderbooks",
@@ -79,7 +88,7 @@ def endpoint_rows() -> list[Row]:
 
 def produced_statuses() -> set[str]:
     """The statuses that orders of this exchange can have."""
-    return set(OPEN_STATUSES) | set(QUEUED_STATUSES) | set(END_FIELDS)
+    return set(OPEN_STATUSES) | set(QUEUED_STATUSES) | set(END_FIELDS) | {CALCULATED}
 
 
 def announced_events() -> set[str]:
@@ -121,7 +130,8 @@ def markdown() -> str:
             ("`DELETE /v1/faults/ID`", "Disarm one fault."),
             *((f"`POST /v1/market/{name}`", _summary(event)) for name, event in EVENTS.items()),
         ]),
-        "## Faults", _table(("kind", "what happens"), ((f"`{name}`", _summary(kind)) for name, kind in FAULTS.items())),
+        "## Faults", "Rules that a script may change: " + ", ".join(f"`{name}`" for name in RULES) + ".",
+        _table(("kind", "what happens"), ((f"`{name}`", _summary(kind)) for name, kind in FAULTS.items())),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -134,7 +144,8 @@ def _summary(thing: object) -> str:
 def _words(name: str, known: Iterable[str], covered: Iterable[str]) -> str:
     there = set(covered)
     return _table((name, "covered", "note"), (
-        (f"`{word}`", YES if word in there else NO, "" if word in there else MISSING_NOTES[word]) for word in known
+        (f"`{word}`", YES if word in there else NO, HOW.get(word, "") if word in there else MISSING_NOTES[word])
+        for word in known
     ))
 
 

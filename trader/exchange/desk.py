@@ -105,7 +105,7 @@ class Desk:
         self.announce("new", order, ts_ns)
 
     def put_aside(self, order: VenueOrder, status: str, ts_ns: int) -> None:
-        """An order in the book stops to trade, under one of `ASIDE_STATUSES`, until `open_up`."""
+        """An order stops to trade, under a status that says why, until `open_up`."""
         order.status = status
         self.announce(status, order, ts_ns)
 

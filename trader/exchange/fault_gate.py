@@ -13,6 +13,7 @@ from trader.exchange.errors import VenueError
 from trader.exchange.fault_fields import remove_field, set_field, shift_moments
 from trader.exchange.fault_rules import (
     AFTER,
+    BEFORE_WORK,
     ClockSkew,
     DelayResponse,
     DropRequest,
@@ -21,12 +22,13 @@ from trader.exchange.fault_rules import (
     Hang,
     LateFill,
     MissingField,
+    PassStatus,
     RateLimit,
     RequestFault,
     ServerError,
     UnknownValue,
 )
-from trader.exchange.fault_venue import force_fill
+from trader.exchange.fault_venue import fill_late, force_fill
 from trader.exchange.faults import FaultPlan, matches_request
 from trader.exchange.http import Request, Response, error_response
 from trader.exchange.http_connection import Gate, Reply
@@ -37,10 +39,6 @@ Ask = Callable[[], Response]
 _PAGE = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
 _TITLES = {500: "500 Internal Server Error", 502: "502 Bad Gateway", 503: "503 Service Temporarily Unavailable",
            504: "504 Gateway Time-out"}
-
-
-def _plain(request: Request, answer: Ask, reply: Reply) -> None:
-    reply(answer())
 
 
 class FaultGate:
@@ -61,7 +59,7 @@ class FaultGate:
         }
 
     def __call__(self, request: Request, answer: Ask, reply: Reply) -> None:
-        gate: Gate = _plain
+        gate: Gate = self._told_as_it_stands if self._plan.watches(PassStatus) else _plain
         symbols = self.symbols_of(request)
         what = {"method": request.method, "path": request.path}
         if symbols:
@@ -93,6 +91,16 @@ class FaultGate:
             if isinstance(body, dict):
                 found.add(str(body.get("symbol")))
         return frozenset(symbol for symbol in found if self._venue().column(symbol) is not None)
+
+    def _told_as_it_stands(self, request: Request, answer: Ask, reply: Reply) -> None:
+        """The answer to a new order shows the status in which a fault has put it meanwhile."""
+        response = answer()
+        if response.status == 200 and (request.method, request.path) == ("POST", "/v2/orders"):
+            body = msgspec.json.decode(response.body)
+            status = self._venue().desk.orders[body["id"]].status
+            if status in BEFORE_WORK:
+                response = response._replace(body=msgspec.json.encode({**body, "status": status}))
+        reply(response)
 
     # --- effects --------------------------------------------------------------------------------------------
 
@@ -148,9 +156,15 @@ class FaultGate:
             if not order_id:
                 inner(request, answer, reply)
                 return
-            inner(request, lambda: Response(204), reply)
-            order = self._venue().desk.orders[order_id]
-            if force_fill(self._venue(), order, order.remaining):
+            venue = self._venue()
+            order = venue.desk.orders[order_id]
+            if fault.when == AFTER:
+                inner(request, answer, reply)
+                filled = fill_late(venue, order)
+            else:
+                inner(request, lambda: Response(204), reply)
+                filled = force_fill(venue, order, order.remaining)
+            if filled:
                 self._changed()
         return gate
 
@@ -170,6 +184,10 @@ def _changed_answer(inner: Gate, change: Callable[[Any], Any]) -> Gate:
         body = change(msgspec.json.decode(response.body))
         return response._replace(body=msgspec.json.encode(body))
     return lambda request, answer, reply: inner(request, answer, lambda response: reply(distort(response)))
+
+
+def _plain(request: Request, answer: Ask, reply: Reply) -> None:
+    reply(answer())
 
 
 def _ignore(_: object) -> None:

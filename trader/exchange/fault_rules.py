@@ -8,6 +8,9 @@ A script is a list of faults, or an object with ``seed`` and ``faults``::
       - {kind: rate_limit, count: 5, skip: 20}
       - {kind: omit, event: fill, probability: 0.1, count: 0}
 
+``rules`` may change what the venue's broker allows (`trader.exchange.types.VenueRules`), like ``{slow_changes: true}``.
+The log of a run is a script too: played again over the same traffic it hits the same things.
+
 Every fault has ``skip`` (matches that pass unharmed first), ``count`` (hits until it is spent, 0 for no end),
 ``probability`` of each match to be hit, and ``from_bar``/``until_bar`` (bar numbers between which it acts).
 """
@@ -20,9 +23,11 @@ from typing import Annotated, Any, ClassVar, Union, get_args
 import msgspec
 from msgspec import Meta
 
+from trader.exchange.types import VenueRules
 from trader.utils.errors import UserError
 
 Seconds = Annotated[float, Meta(ge=0.0, le=3600.0)]
+Skew = Annotated[float, Meta(ge=-86_400.0, le=86_400.0)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Share = Annotated[float, Meta(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -105,11 +110,16 @@ class MissingField(RequestFault, frozen=True, tag="missing_field"):
 class ClockSkew(RequestFault, frozen=True, tag="clock_skew"):
     """Every moment in the answer is ``seconds`` off (negative: behind)."""
 
-    seconds: Annotated[float, Meta(ge=-86_400.0, le=86_400.0)] = 30.0
+    seconds: Skew = 30.0
 
 
 class LateFill(RequestFault, frozen=True, tag="late_fill"):
-    """A cancel is answered 204, but the order fills completely first, at its limit or the last price."""
+    """A cancelled order fills completely: after its ``canceled`` was told, or (``when: before``) in place of that.
+
+    The price is the order's limit or the last price. An exit fills when the position is still there.
+    """
+
+    when: When = AFTER
 
 
 class UpdateFault(Fault, frozen=True):
@@ -152,6 +162,12 @@ class MissingInUpdate(UpdateFault, frozen=True, tag="missing_in_update"):
     """A field of the message is not there."""
 
     field: str = "order.status"
+
+
+class SkewInUpdate(UpdateFault, frozen=True, tag="skew_in_update"):
+    """Every moment in the message is ``seconds`` off (negative: behind)."""
+
+    seconds: Skew = 30.0
 
 
 class SocketFault(UpdateFault, frozen=True):
@@ -197,6 +213,28 @@ class PartialFill(VenueFault, frozen=True, tag="partial_fill"):
     fraction: Share = 0.5
 
 
+# What an order may have to pass: before it works, after it has begun to, as it ends, after it was filled.
+BEFORE_WORK = frozenset({"accepted", "pending_new", "accepted_for_bidding", "pending_review"})
+WHILE_WORKING = frozenset({"suspended", "stopped"})
+ENDINGS = frozenset({"rejected", "canceled", "expired", "done_for_day"})
+CALCULATED = "calculated"
+EVENTLESS = frozenset({"accepted_for_bidding", "pending_review"})      # Alpaca has no events of these names
+PASSABLE = sorted(BEFORE_WORK | WHILE_WORKING | ENDINGS | {CALCULATED})
+
+
+class PassStatus(VenueFault, frozen=True, kw_only=True, tag="status"):
+    """An order passes through ``status``, told by an event, and goes on after ``bars`` bars (0: at once).
+
+    accepted, pending_new, accepted_for_bidding and pending_review come before it works, and the request's answer
+    shows them (the event of the last two is accepted); suspended after it began to, as does stopped, after which it
+    fills; calculated after it was filled. With rejected, canceled and expired it ends, with done_for_day it sleeps
+    until the next session.
+    """
+
+    status: Annotated[str, Meta(pattern=f"^({'|'.join(PASSABLE)})$")]
+    bars: Count = 1
+
+
 class LegReplaced(VenueFault, frozen=True, tag="leg_replaced"):
     """The venue replaces a stop leg by itself, one tick further away, under a new id and client order id."""
 
@@ -228,16 +266,37 @@ class MarketFault(StepFault, frozen=True, kw_only=True, tag="market_event"):
 AnyFault = Union[  # noqa: UP007 - msgspec reads the union
     DropRequest, DropResponse, DelayResponse, Hang, RateLimit, ServerError, UnknownValue, MissingField, ClockSkew,
     LateFill, Duplicate, Reorder, DelayUpdate, Omit, UnknownInUpdate, MissingInUpdate, KillStream, HalfOpen, Mute,
-    StreamError, PartialFill, LegReplaced, Restart, MarketFault,
+    SkewInUpdate, StreamError, PartialFill, PassStatus, LegReplaced, Restart, MarketFault,
 ]
 FAULTS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}
 
 
 class FaultScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A seed and the faults."""
+    """A seed, the faults, and changes of the venue's rules."""
 
     faults: list[AnyFault] = []
     seed: int = 0
+    rules: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        self.ruled(VenueRules())
+
+    def ruled(self, rules: VenueRules) -> VenueRules:
+        """The rules with the script's changes; ValueError for what is no rule."""
+        return changed_rules(rules, self.rules)
+
+
+def changed_rules(rules: VenueRules, changes: dict[str, Any]) -> VenueRules:
+    """Rules with some of them changed; ValueError names the rule and what was expected."""
+    known = VenueRules.__struct_fields__
+    for name in changes:
+        if name not in known:
+            raise ValueError(f"there is no rule {name!r}; the rules are {', '.join(known)}")
+    wanted = {name: str(value) if isinstance(value, float) else value for name, value in changes.items()}
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(rules), **wanted}, VenueRules)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
 
 
 def read_faults(value: Any) -> list[Fault]:
@@ -249,12 +308,40 @@ def read_faults(value: Any) -> list[Fault]:
         raise ValueError(_mended(str(error))) from None
 
 
+def script_of_log(lines: list[str]) -> FaultScript:
+    """The script that hits again what a log says was hit: one fault for each hit, without draws.
+
+    Each hit names its fault's rule and the match at which it struck. ValueError for lines that are no hits.
+    """
+    hits = msgspec.json.decode(f"[{','.join(lines)}]", type=list[_Logged])
+    return msgspec.convert({"faults": [
+        {**hit.rule, "skip": hit.match - 1, "count": 1, "probability": 1.0}
+        for hit in sorted(hits, key=lambda hit: (hit.fault, hit.match))
+    ]}, FaultScript)
+
+
+class _Logged(msgspec.Struct, frozen=True):
+    """What a replay needs of a line of the log."""
+
+    fault: int
+    match: Annotated[int, Meta(ge=1)]
+    rule: dict[str, Any]
+
+
+def _log_lines(text: str) -> list[str]:
+    """The lines of a log of hits; none when the text is something else."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines if lines and lines[0].startswith('{"number":') else []
+
+
 def load_fault_script(path: Path) -> FaultScript:
-    """A script from a YAML or JSON file; UserError with the line of what is wrong."""
+    """A script from a YAML or JSON file, or from a log of hits; UserError with the line of what is wrong."""
     import yaml
 
     try:
         text = path.read_text(encoding="utf-8")
+        if lines := _log_lines(text):
+            return script_of_log(lines)
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         value = yaml.safe_load(text)
     except OSError as error:
@@ -264,6 +351,8 @@ def load_fault_script(path: Path) -> FaultScript:
         line = f":{mark.line + 1}" if mark is not None else ""
         what = getattr(error, "problem", None) or str(error)
         raise UserError(f"{path}{line}: {what}; write the faults as YAML or JSON") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; a log of faults has one hit a line, as --fault-log writes it") from error
     body = {"faults": value} if isinstance(value, list) else value
     try:
         return msgspec.convert(body, FaultScript)

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from trader.exchange.data_messages import Outgoing
 from trader.exchange.data_stream import ERRORS, DataStream
-from trader.exchange.fault_fields import remove_field, set_field
+from trader.exchange.fault_fields import remove_field, set_field, shift_moments
 from trader.exchange.fault_rules import (
     DelayUpdate,
     Duplicate,
@@ -18,6 +18,7 @@ from trader.exchange.fault_rules import (
     Mute,
     Omit,
     Reorder,
+    SkewInUpdate,
     SocketFault,
     StreamError,
     UnknownInUpdate,
@@ -127,6 +128,8 @@ class StreamFaults:
                 message = lane.write(message, set_field(lane.read(message)[2], fault.field, fault.value))
             elif isinstance(fault, MissingInUpdate):
                 message = lane.write(message, remove_field(lane.read(message)[2], fault.field))
+            elif isinstance(fault, SkewInUpdate):
+                message = lane.write(message, shift_moments(lane.read(message)[2], fault.seconds))
             elif isinstance(fault, Duplicate):
                 copies += fault.times
             elif isinstance(fault, Omit):

@@ -1,4 +1,4 @@
-"""Faults inside the venue: fills that the market did not ask for, stop legs that get a new id by themselves."""
+"""Faults inside the venue: fills that the market did not ask for, statuses to pass through, stop legs with new ids."""
 
 from __future__ import annotations
 
@@ -6,14 +6,25 @@ from decimal import ROUND_DOWN, Decimal
 
 from trader.core.money import SHARE
 from trader.exchange.errors import VenueError
-from trader.exchange.fault_rules import Fault, LegReplaced, PartialFill, VenueFault
+from trader.exchange.fault_rules import (
+    BEFORE_WORK,
+    CALCULATED,
+    ENDINGS,
+    EVENTLESS,
+    Fault,
+    LegReplaced,
+    PartialFill,
+    PassStatus,
+    VenueFault,
+)
 from trader.exchange.faults import FaultPlan, matches_order
 from trader.exchange.matching import Bar, BarMatch
-from trader.exchange.types import STOP_BECOMES, VenueEvent, VenueOrder
+from trader.exchange.types import ASIDE_STATUSES, STOP_BECOMES, VenueEvent, VenueOrder
 from trader.exchange.venue import Venue
 
 _PLENTY = 1e9
-_STARTS = "new"                     # the event that says that an order works
+_STARTS, _ENDS = "new", "fill"      # the events that say that an order works, and that it is filled
+_WORKING = frozenset({"new", "partially_filled"})
 
 
 def force_fill(venue: Venue, order: VenueOrder, quantity: Decimal) -> bool:
@@ -36,6 +47,31 @@ def force_fill(venue: Venue, order: VenueOrder, quantity: Decimal) -> bool:
     return order.filled_qty > before
 
 
+def fill_late(venue: Venue, order: VenueOrder) -> bool:
+    """Fill an order that was cancelled a moment ago, as an execution does that was on its way; whether it happened.
+
+    One whose cancel pends fills as well. An exit fills only while the position still has its shares.
+    """
+    if order.is_open:
+        return force_fill(venue, order, order.remaining)
+    if order.status != "canceled" or (order.closing and not _covered(venue, order)):
+        return False
+    desk = venue.desk
+    order.status = "partially_filled" if order.filled_qty else "new"
+    desk.put(order)
+    desk.reserve(order)
+    filled = force_fill(venue, order, order.remaining)
+    if order.is_open:                               # what could not fill stays cancelled
+        desk.retire(order, "canceled", order.canceled_ns)
+    return filled
+
+
+def _covered(venue: Venue, order: VenueOrder) -> bool:
+    """Whether the position has the shares of a closing order beyond what other orders hold."""
+    held = venue.desk.held_quantity(order.column, order.side)
+    return -order.sign * venue.accounts_book.quantity(order.symbol) - held >= order.remaining
+
+
 def _fill_price(venue: Venue, order: VenueOrder) -> Decimal:
     """A price at which the order can fill."""
     price = venue.last_price(order.column)
@@ -54,36 +90,63 @@ class VenueFaults:
     def __init__(self, plan: FaultPlan, venue: Venue) -> None:
         self._plan = plan
         self._venue = venue
+        self._passing: dict[str, int] = {}          # orders in a status of a fault, and the bar that ends it
+        self._passed: set[str] = set()              # orders that were in one: they go on in peace
+
+    def recover(self) -> None:
+        """Take up what a restored venue was stopped in the midst of: statuses end with the next bar."""
+        venue = self._venue
+        waiting = {change.new_id for change in venue.desk.changes}
+        for order in venue.desk.orders.values():
+            pending = order.status == "pending_new" and order.id not in waiting
+            if (pending or order.status in ASIDE_STATUSES | {CALCULATED}) and order.symbol not in venue.halted:
+                self._passing[order.id] = venue.index + 1
 
     def drain(self) -> list[VenueEvent]:
         """The venue's new events and those that faults add."""
         told: list[VenueEvent] = []
+        if self._passing:
+            self._go_on()
         while events := self._venue.drain():
             told.extend(events)
             if self._plan.watches(VenueFault):
                 for event in events:
-                    if event.event == _STARTS:
-                        self._strike(self._venue.desk.orders[event.order.id])
+                    if event.event in (_STARTS, _ENDS):
+                        self._strike(event)
         return told
 
-    def _strike(self, order: VenueOrder) -> None:
-        if not order.is_open:
-            return
+    def _strike(self, event: VenueEvent) -> None:
+        order = self._venue.desk.orders[event.order.id]
         is_stop_leg = order.type in STOP_BECOMES and order.parent_id is not None and order.replaces is None
         matches = matches_order(order.symbol, order.side, order.type)
 
         def meant(fault: VenueFault) -> bool:
-            return matches(fault) and (is_stop_leg if isinstance(fault, LegReplaced) else self._can_split(order, fault))
+            if not matches(fault):
+                return False
+            if isinstance(fault, PassStatus):
+                return self._can_pass(order, fault, event.event)
+            if event.event != _STARTS or not order.is_open:
+                return False
+            return is_stop_leg if isinstance(fault, LegReplaced) else self._can_split(order)
 
         what = {"order": order.id, "symbol": order.symbol, "side": order.side, "type": order.type}
         for fault in self._plan.strike(VenueFault, meant, what):
-            self._act(order, fault)
+            self._act(order, event, fault)
 
-    def _can_split(self, order: VenueOrder, fault: Fault) -> bool:
-        return order.remaining >= 2 and self._venue.in_session
+    def _can_split(self, order: VenueOrder) -> bool:
+        return order.remaining >= 2 and self._venue.in_session and order.status in _WORKING
 
-    def _act(self, order: VenueOrder, fault: Fault) -> None:
-        if isinstance(fault, PartialFill):
+    def _can_pass(self, order: VenueOrder, fault: PassStatus, event: str) -> bool:
+        if order.id in self._passed:
+            return False
+        if fault.status == CALCULATED:
+            return event == _ENDS and order.status == "filled"
+        return event == _STARTS and order.status == "new"
+
+    def _act(self, order: VenueOrder, event: VenueEvent, fault: Fault) -> None:
+        if isinstance(fault, PassStatus):
+            self._pass(order, event, fault)
+        elif isinstance(fault, PartialFill):
             part = (order.remaining * Decimal(repr(fault.fraction))).quantize(SHARE, rounding=ROUND_DOWN)
             force_fill(self._venue, order, max(SHARE, part))
         elif isinstance(fault, LegReplaced) and order.stop_price is not None:
@@ -92,3 +155,47 @@ class VenueFaults:
                 self._venue.replace(order.id, stop_price=order.stop_price + order.sign * tick)
             except VenueError:                      # the leg cannot move there; it stays
                 return
+
+    # --- statuses to pass through ---------------------------------------------------------------------------
+
+    def _pass(self, order: VenueOrder, event: VenueEvent, fault: PassStatus) -> None:
+        venue, status = self._venue, fault.status
+        if order.id in self._passed:                # another fault was there first
+            return
+        self._passed.add(order.id)
+        if status in BEFORE_WORK:                   # it does not work yet after all
+            order.status = event.order.status = status
+            event.event = "accepted" if status in EVENTLESS else status
+            venue.desk.dirty.add(order.id)
+        elif status == "done_for_day" or status not in ENDINGS:
+            venue.desk.put_aside(order, status, venue.now_ns)
+        else:
+            venue.desk.finish(order, status, venue.now_ns)
+        if status not in ENDINGS:
+            self._passing[order.id] = venue.index + fault.bars
+
+    def _go_on(self) -> None:
+        """Orders whose time in a status is over go on, or what replaced them does."""
+        venue = self._venue
+        for order_id, due in tuple(self._passing.items()):
+            order = venue.desk.orders[order_id]
+            while order.replaced_by is not None:
+                order = venue.desk.orders[order.replaced_by]
+            if due > venue.index or (order.symbol in venue.halted and order.status == "stopped"):
+                continue
+            del self._passing[order_id]
+            if order.status == CALCULATED:
+                order.status = "filled"
+                venue.desk.dirty.add(order.id)
+            elif order.is_open and order.status in ASIDE_STATUSES | BEFORE_WORK:
+                self._work(order)
+
+    def _work(self, order: VenueOrder) -> None:
+        venue = self._venue
+        if order.status == "suspended" and order.symbol in venue.halted:
+            return                                  # the halt's end lets it go on
+        if order.status == "stopped":               # the trade that was guaranteed
+            order.status = "partially_filled" if order.filled_qty else "new"
+            if force_fill(venue, order, order.remaining):
+                return
+        venue.desk.open_up(order, venue.now_ns)

@@ -31,7 +31,11 @@ log = logging.getLogger("alphatrade.exchange.faults")
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """One hit: its number, the fault, the moment of the venue, and what was hit."""
+    """One hit: its number, the fault, the moment of the venue, and what was hit.
+
+    ``match`` says at which of the fault's matches it struck, ``rule`` is the fault itself: with these a log is a
+    script (`trader.exchange.fault_rules.script_of_log`).
+    """
 
     number: int
     fault: int
@@ -39,6 +43,8 @@ class Hit(msgspec.Struct, frozen=True):
     bar: int
     now_ns: int
     what: What
+    match: int
+    rule: dict[str, Any]
 
 
 class Armed:
@@ -138,7 +144,8 @@ class FaultPlan:
     def _note(self, armed: Armed, what: What) -> None:
         self.total += 1
         bar, now_ns = self._moment()
-        hit = Hit(self.total, armed.number, armed.kind, bar, now_ns, what)
+        rule = msgspec.to_builtins(armed.fault)
+        hit = Hit(self.total, armed.number, armed.kind, bar, now_ns, what, armed.matched, rule)
         self.log.append(hit)
         log.info("fault %d (%s) hit %s", armed.number, armed.kind, what)
         if self._file is not None:

@@ -19,8 +19,8 @@ from trader.exchange.desk import Desk
 from trader.exchange.exits import follow
 from trader.exchange.path import END, Path, bar_path, first_at_or_above, first_at_or_below, price_at
 from trader.exchange.types import (
-    ASIDE_STATUSES,
     FLEETING,
+    IDLE_STATUSES,
     IMMEDIATE,
     PENDING_STATUSES,
     QUEUED_STATUSES,
@@ -294,7 +294,7 @@ def play_bar(
         orders = [
             order for order in desk.book[column].values()
             if within_reach(order, low, high) and (not extended or order.extended_hours)
-            and order.status not in ASIDE_STATUSES
+            and order.status not in IDLE_STATUSES
         ]
         bar = bar_of(column) if orders else None
         if bar is not None:

@@ -21,7 +21,7 @@ from trader.exchange.data_routes import DATA_ROUTES
 from trader.exchange.data_stream import DataPlan, DataStream
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.fault_gate import FaultGate
-from trader.exchange.fault_rules import FaultScript, MarketFault, RequestFault, Restart, StepFault
+from trader.exchange.fault_rules import FaultScript, MarketFault, PassStatus, RequestFault, Restart, StepFault
 from trader.exchange.fault_streams import StreamFaults
 from trader.exchange.fault_venue import VenueFaults
 from trader.exchange.faults import FaultPlan, always
@@ -113,6 +113,7 @@ class ExchangeServer:
         self.trading_stream = TradingStream(self._authorized)
         self.data_stream = DataStream(self._authorized, data_plan)
         script = faults or FaultScript()
+        venue.rules = script.ruled(venue.rules)
         self.faults = FaultPlan(lambda: (venue.index, venue.now_ns), script.seed, fault_log)
         self.market = MarketEvents(venue, self.data_stream.publish, market_journal)
         self._venue_faults = VenueFaults(self.faults, venue)
@@ -150,6 +151,7 @@ class ExchangeServer:
             self.market.catch_up()
             if not known or self.venue.desk.dirty:
                 self._store.save(self.venue)
+            self._venue_faults.recover()
         self._stream_faults.watch()
         control = Service(
             lambda request: answer_control(self, request), None, self._controllers, lambda: None
@@ -297,7 +299,8 @@ class ExchangeServer:
         """What stands before the answers now: the caller's own gate, else armed faults, else nothing."""
         if self.gate is not None:
             return self.gate
-        return self._fault_gate if self.faults.watches(RequestFault) else None
+        needed = self.faults.watches(RequestFault) or self.faults.watches(PassStatus)
+        return self._fault_gate if needed else None
 
     def arm(self) -> None:
         """Take notice of faults that came or went."""

@@ -16,6 +16,8 @@ OPPOSITE = {BUY: SELL, SELL: BUY}
 
 # In the book, but put aside for a while: no bar fills them.
 ASIDE_STATUSES = frozenset({"suspended", "stopped", "accepted_for_bidding", "pending_review"})
+# What no bar fills, though it is in the book.
+IDLE_STATUSES = ASIDE_STATUSES | {"accepted", "pending_new", "done_for_day"}
 # In the book: what a bar can fill, and what was put aside.
 BOOK_STATUSES = ASIDE_STATUSES | {
     "accepted", "new", "partially_filled", "pending_cancel", "pending_replace", "done_for_day",
