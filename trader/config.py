@@ -66,7 +66,7 @@ class StrategySettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=
 class ModelSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which model predicts, and whether a session trains one that is missing."""
 
-    name: str = "ml_momentum"                   # directory under <home>/models
+    name: str | None = None                     # under <home>/models; null: the strategy's own, ml_momentum or ml_meta
     train_on_start: bool = True                 # train in a process of its own when no model is there
     training_months: Annotated[int, msgspec.Meta(ge=1, le=240)] = 24   # how much history that training uses
 

@@ -7,11 +7,12 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import norm
 
+from trader.core.bets import bet_size
 from trader.models.blending import LinearPool, LogPool
 from trader.models.calibration_metrics import evaluate
 from trader.models.ensemble import EnsembleModel
 from trader.models.labels import PROFIT, meta_labels, triple_barrier
-from trader.models.meta_model import META_CLASSES, MetaLabeler, bet_size
+from trader.models.meta_model import META_CLASSES, MetaLabeler
 from trader.models.ml_model import XGBoostModel
 from trader.models.oof import out_of_fold
 from trader.models.validation import WalkForward
@@ -114,10 +115,11 @@ def test_what_a_stack_learns_comes_from_the_past_alone(monkeypatch):
 
 
 def test_bets_grow_with_the_probability():
-    assert bet_size([0.2, 0.5]).tolist() == [0.0, 0.0]
+    assert bet_size(0.2) == bet_size(0.5) == bet_size(0.0) == 0.0
     p = 0.7
-    assert bet_size([p])[0] == pytest.approx(2 * norm.cdf((p - 0.5) / np.sqrt(p * (1 - p))) - 1)
-    assert np.all(np.diff(bet_size(np.linspace(0.5, 1.0, 20))) > 0)
+    assert bet_size(p) == pytest.approx(2 * norm.cdf((p - 0.5) / np.sqrt(p * (1 - p))) - 1)
+    assert np.all(np.diff([bet_size(x) for x in np.linspace(0.5, 1.0, 20)[:-1]]) > 0)
+    assert bet_size(1.0) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("path", "side", "paid"), [

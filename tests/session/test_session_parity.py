@@ -54,32 +54,66 @@ def test_a_session_and_a_backtest_decide_the_same(home: Path) -> None:
     assert result.counts["slices"] == slices
 
 
-@pytest.mark.slow
-def test_a_model_decides_the_same_bar_by_bar_and_in_one_batch(home: Path) -> None:
+def train(home: Path, config: str = "") -> None:
     from session_world import command
 
+    words = []
+    if config:
+        (home / "training.yaml").write_text(config, encoding="utf-8")
+        words = ["--config", str(home / "training.yaml")]
+    trained = command(home, "train", "--home", str(home), "--symbols", "AAPL,MSFT", "--timeframe", "15Min",
+                      "--start", "2011-09-01", "--end", "2012-06-14", "--seed", "7", *words, timeout_s=200)
+    assert trained.returncode == 0, trained.stderr
+
+
+def played_twice(home: Path, name: str, slices: int, **params: float) -> tuple[Path, Path]:
+    """Journals of a session with a stored model of that strategy, and of the backtest of the same bars."""
     from trader.mlops.monitoring import ModelMonitor
     from trader.models.registry import latest_model
-    from trader.prediction import BatchPredictor, HealthWatch, barriers_of, load_model
+    from trader.prediction import BatchPredictor, HealthWatch, barriers_of, load_model, require_use
 
-    slices = 200
-    make_home(home, QUICK.replace("{name: trend}", "{name: ml_momentum}"))
-    trained = command(home, "train", "--home", str(home), "--symbols", "AAPL,MSFT", "--timeframe", "15Min",
-                      "--start", "2011-09-01", "--end", "2012-06-14", "--seed", "7", timeout_s=200)
-    assert trained.returncode == 0, trained.stderr
     options = lock_step(home, slices)
     assert headless.run(options) == 0
     plan = make_plan(options)
     panel, start = played(plan, slices)
-    directory = latest_model(home, "ml_momentum")
+    directory = latest_model(home, name)
     assert directory is not None
     artifact, features = load_model(directory)
     predictor = BatchPredictor(artifact, features, panel, plan.first)
-    strategy = make_strategy("ml_momentum", barriers=barriers_of(artifact.labels, panel.symbols))
+    strategy = make_strategy(name, params, barriers=barriers_of(artifact.labels, panel.symbols))
+    require_use(artifact, strategy)
     journal = home / "backtest.sqlite"
     BacktestEngine(float(plan.loaded.settings.sim.cash), risk_params=plan.risk_params).run(
         strategy, panel, start, predictor=predictor, journal=journal,
         monitor=HealthWatch(ModelMonitor(artifact.manifest, panel.symbols), predictor))
-    session = runs(home)[-1]
+    return runs(home)[-1], journal
+
+
+@pytest.mark.slow
+def test_a_model_decides_the_same_bar_by_bar_and_in_one_batch(home: Path) -> None:
+    make_home(home, QUICK.replace("{name: trend}", "{name: ml_momentum}"))
+    train(home)
+    session, journal = played_twice(home, "ml_momentum", 200)
+    assert decisions(session, FILLS)
+    assert decisions(session, DECISIONS) == decisions(journal, DECISIONS)
+
+
+META = """\
+name: ml_meta
+meta: {primary: RULE}
+model: {members: [lightgbm], iterations: 20, depth: 3}
+importance: {mda: false}
+"""
+
+
+@pytest.mark.parametrize("rule", ["trend, params: {allow_short: true}", "sma_cross, params: {fast: 2, slow: 6}"])
+def test_a_rules_bets_are_judged_the_same_bar_by_bar_and_in_one_batch(home: Path, rule: str) -> None:
+    make_home(home, QUICK.replace("{name: trend}", "{name: ml_meta, params: {cost_bps: 0}}"))
+    train(home, META.replace("RULE", rule))
+    session, journal = played_twice(home, "ml_meta", 200, cost_bps=0.0)
+    said = [comparable(events_of(path), (ev.Predictions,)) for path in (session, journal)]
+    assert said[0] == said[1]
+    sides = {side for row in said[0] for side in row["side"]}
+    assert sides == ({-1, 0, 1} if "short" in rule else {0, 1})
     assert decisions(session, FILLS)
     assert decisions(session, DECISIONS) == decisions(journal, DECISIONS)

@@ -208,16 +208,18 @@ def _model(patient: Patient) -> Answer:
 
     from trader.models.artifact import ArtifactError, ModelArtifact
     from trader.models.registry import latest_model
+    from trader.strategy.registry import strategy_class
 
     settings = patient.loaded.settings
-    directory = latest_model(patient.home, settings.model.name)
+    strategy = strategy_class(settings.strategy.name)
+    directory = latest_model(patient.home, settings.model.name or strategy.model_name)
     if directory is None:
         if settings.model.train_on_start:
             return "fallback", f"none yet; {settings.strategy.fallback} trades until the first is trained", ""
         return "failed", "there is none, and model.train_on_start is off", "alphatrade train"
     try:
         artifact = ModelArtifact.load(directory)
-        batch = artifact.predict(np.zeros((1, len(artifact.feature_names))))
+        batch = artifact.predict(np.zeros((1, len(artifact.feature_names))), np.ones(1))
     except ArtifactError as error:
         return "failed", str(error), "alphatrade train"
     if not np.isfinite(batch.calibrated).all():

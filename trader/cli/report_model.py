@@ -55,7 +55,8 @@ class _Trial:
     def predict(self, event: ev.Predictions) -> None:
         """Take up the predictions of the symbols whose last one is decided."""
         said = np.array([event.p_loss, event.p_neutral, event.p_profit], dtype=np.float64).T
-        taken = self._tracker.enter(np.asarray(np.isfinite(said).all(axis=1)))
+        side = None if event.side is None else np.array(event.side, dtype=np.float64)
+        taken = self._tracker.enter(np.asarray(np.isfinite(said).all(axis=1)), side)
         self._said[taken] = said[taken]
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trader.cli.arguments import add_home, add_json, home_of, print_json
+from trader.cli.arguments import add_home, add_json, add_workers, home_of, print_json, require_trials
 from trader.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
     train.add_argument(
         "--search", type=int, default=0, metavar="N",
         help="try N settings of the ensemble under the same purged folds; the best is trained, all are counted")
-    _add_workers(train)
+    add_workers(train)
     train.add_argument(
         "--progress", choices=("auto", "json", "none"), default="auto",
         help="auto: a bar on a terminal; json: one JSON line a step on stdout, the last with the model's path")
@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     barriers.add_argument("--calibrate", action="store_true", help="accepted for the guide's spelling; always on")
     barriers.add_argument("--cost-bps", type=float, default=5.0, metavar="BPS",
                           help="what a round trip costs, in hundredths of a per cent (default 5)")
-    _add_workers(barriers)
+    add_workers(barriers)
     barriers.add_argument("--output", type=Path, metavar="FILE",
                           help="default: <home>/config/triple_barrier_params.yaml")
     barriers.set_defaults(run=run_calibrate)
@@ -58,8 +58,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     home = home_of(arguments)
     lines = arguments.progress == "json"
-    if arguments.search < 0:
-        raise UserError(f"--search {arguments.search} is not a number of trials; write 20, or leave it out")
+    require_trials(arguments.search)
     try:
         session = load_settings(home)
         settings = load_training_settings(home, arguments.config or session.training_path)
@@ -130,13 +129,6 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def _add_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, default=1, metavar="N",
-                        help="processes of this machine that share the work (default 1); the result is the same")
-    parser.add_argument("--scheduler", metavar="ADDRESS",
-                        help="a Dask scheduler whose workers do the work, such as tcp://10.0.0.5:8786")
-
-
 def _panel(arguments: argparse.Namespace, home: Path, settings: TrainingSettings) -> BarPanel:
     """The bars that flags and settings ask for, up to but not including the end."""
     from trader.pipeline.training_bars import parse_symbols, training_panel
@@ -181,7 +173,8 @@ def _report(manifest: dict[str, Any], directory: Path) -> dict[str, Any]:
     scores = manifest["scores"]
     return {
         "model": str(directory), "model_id": directory.name, "created": manifest["created"],
-        "verdict": scores["verdict"], "data": manifest["data"], "labels": manifest["labels"], "scores": scores,
+        "verdict": scores["verdict"], "data": manifest["data"], "labels": manifest["labels"],
+        "meta": manifest["meta"], "scores": scores,
     }
 
 
@@ -206,6 +199,7 @@ def _text(report: dict[str, Any]) -> str:
         "accuracy": f"{_rate(scores)} over three classes",
         "log-loss": f"{scores['log_loss']:.4f}; class shares alone {scores['log_loss_prior']:.4f}",
         "direction": f"{_rate(scores['direction'])} of the barriers touched",
+        **_bets(report["meta"], scores["bets"]),
         "calibration": f"{calibration['method']}; ECE {before:.4f} before, {after:.4f} after, out of sample",
         "returns": _returns(scores["returns"]),
         "importance": importance_verdict(scores["importance"]),
@@ -216,6 +210,21 @@ def _text(report: dict[str, Any]) -> str:
     for name, counts in zip(names, scores["confusion"], strict=True):
         lines.append(f"{'':<13}{name:<9}" + "".join(f"{count:>9,}" for count in counts))
     return "\n".join([*lines, *importance_lines(scores["importance"]), f"{'verdict':<12} {report['verdict']}"])
+
+
+def _bets(rule: dict[str, Any] | None, found: dict[str, Any] | None) -> dict[str, str]:
+    if rule is None or found is None:
+        return {}
+
+    def told(name: str) -> str:
+        if name not in found:
+            return "none"
+        own = found[name]
+        return (f"{own['paid']:.1%} [{own['paid_low']:.1%}, {own['paid_high']:.1%}] paid, "
+                f"{own['return_bps']:+.1f} bps each before costs")
+
+    return {"bets": f"{found['n']:,} of {rule['primary']}: {told('all')}",
+            "chosen": f"{found['taken']:.0%} of them: {told('chosen')}; choosing adds t = {found['t']:+.1f}"}
 
 
 def _returns(found: dict[str, Any]) -> str:

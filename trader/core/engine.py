@@ -39,9 +39,13 @@ class Validator(Protocol):
 
 
 class Predictor(Protocol):
-    """Calibrated class probabilities at a slice, shape ``(n_symbols, 3)``, NaN where there is none; or None."""
+    """Calibrated class probabilities at a slice, shape ``(n_symbols, 3)``, NaN where there is none; or None.
+
+    ``opinion`` is of the last slice: what the rule behind a meta-model said, shape ``(n_symbols,)``; None without one.
+    """
 
     model_id: str
+    opinion: FloatArray | None
 
     def predict(self, bar: Slice) -> FloatArray | None: ...
 
@@ -231,9 +235,13 @@ class Engine:
             columns = [_finite(probabilities[:, k]) for k in range(3)]
             self.record(ev.Predictions(
                 ts=self.now_ns, model_id=self.predictor.model_id,
-                p_loss=columns[0], p_neutral=columns[1], p_profit=columns[2],
+                p_loss=columns[0], p_neutral=columns[1], p_profit=columns[2], side=self._side(),
             ))
         return probabilities
+
+    def _side(self) -> list[int] | None:
+        opinion = None if self.predictor is None else self.predictor.opinion
+        return None if opinion is None else np.sign(opinion).astype(np.int64).tolist()
 
     def _watch_model(self, bar: Slice, probabilities: FloatArray | None) -> None:
         if self.monitor is None:
@@ -256,6 +264,7 @@ class Engine:
     def _signals(self, bar: Slice, valid: Any, probabilities: FloatArray | None) -> list[Signal]:
         return self.strategy.on_slice(self._context(
             slice=bar, history=self.history, book=self.book, probabilities=probabilities, ok=valid,
+            opinion=None if self.predictor is None else self.predictor.opinion,
         ))
 
     # --- from signals to orders --------------------------------------------------------------------------

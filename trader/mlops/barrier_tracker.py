@@ -38,6 +38,7 @@ class BarrierTracker:
         self._by_session = bool(labels.get("close_at_session_end", False))
         self._decay = 1.0 - 2.0 / (labels.get("volatility_span", 100) + 1.0)
         self.active = np.zeros(n_symbols, dtype=bool)
+        self._side = np.ones(n_symbols)
         self._entry = np.full(n_symbols, np.nan)
         self._unit = np.ones(n_symbols)
         self._bars = np.zeros(n_symbols, dtype=np.int64)
@@ -63,22 +64,27 @@ class BarrierTracker:
         self._learn_volatility(bar.close, there)
         return np.where(result == _DROPPED, _OPEN, result)
 
-    def enter(self, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Start following ``wanted`` symbols from the close of the last slice; returns which could be."""
+    def enter(self, wanted: NDArray[np.bool_], side: NDArray[np.float64] | None = None) -> NDArray[np.bool_]:
+        """Start following ``wanted`` symbols from the close of the last slice; returns which could be.
+
+        ``side`` is the side taken, positive long, negative short, shape ``(n_symbols,)``; long when None. A short one
+        makes its profit at the lower barrier.
+        """
         unit = self._volatility() if self._scaled else np.ones(len(self.active))
         begin: NDArray[np.bool_] = wanted & ~self.active & np.isfinite(self._close) & np.isfinite(unit)
         self._entry[begin], self._unit[begin], self._bars[begin] = self._close[begin], unit[begin], 0
+        self._side[begin] = 1.0 if side is None else np.sign(side[begin])
         self.active |= begin
         return begin
 
     def _decide(self, bar: Slice, moved: NDArray[np.bool_]) -> NDArray[np.int64]:
         take, stop = self._take * self._unit, self._stop * self._unit
         with np.errstate(invalid="ignore"):
-            low = (bar.low if self._within else bar.close) / self._entry - 1.0
-            high = (bar.high if self._within else bar.close) / self._entry - 1.0
-            stopped, taken = low < -stop, high > take
+            low = self._side * ((bar.low if self._within else bar.close) / self._entry - 1.0)
+            high = self._side * ((bar.high if self._within else bar.close) / self._entry - 1.0)
+            stopped, taken = np.minimum(low, high) < -stop, np.maximum(low, high) > take
             if self._within:
-                stopped &= ~(bar.open / self._entry - 1.0 > take)
+                stopped &= ~(self._side * (bar.open / self._entry - 1.0) > take)
         late = self._bars >= self._hold
         return np.where(stopped, _LOSS, np.where(taken, _PROFIT, np.where(late, _NEUTRAL, _OPEN)))
 

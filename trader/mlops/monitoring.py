@@ -90,7 +90,7 @@ class ModelMonitor:
 
     def on_slice(
         self, bar: Slice, probabilities: FloatArray | None, features: FloatArray | None = None,
-        failures: Mapping[str, str] | None = None,
+        failures: Mapping[str, str] | None = None, side: FloatArray | None = None,
     ) -> ModelHealth | None:
         """Take a slice and what the model said at it.
 
@@ -100,6 +100,7 @@ class ModelMonitor:
         probabilities : calibrated, shape ``(n_symbols, 3)``; NaN rows or None where there is no prediction
         features : shape ``(n_symbols, n_features)``, for drift
         failures : members of the ensemble that could not take part, and why; AGING while there are any
+        side : of a meta-model: the side that its rule takes, positive or negative, shape ``(n_symbols,)``
 
         Returns
         -------
@@ -109,7 +110,7 @@ class ModelMonitor:
         self._failures = dict(failures or {})
         self.resolve(bar)
         if probabilities is not None:
-            self.record(probabilities, features)
+            self.record(probabilities, features, side)
         self._slices += 1
         due = self._slices % self._report_every == 0
         if self._slices % (_DRIFT_REPORTS * self._report_every) == 0 and self._seen_rows >= self._reference.window:
@@ -140,13 +141,15 @@ class ModelMonitor:
                 self._alarm_at = self._outcomes.total
         return decided
 
-    def record(self, probabilities: FloatArray, features: FloatArray | None = None) -> None:
+    def record(
+        self, probabilities: FloatArray, features: FloatArray | None = None, side: FloatArray | None = None
+    ) -> None:
         """Take up the predictions made at the slice that `resolve` saw last."""
         known = np.isfinite(probabilities.sum(axis=1))
         if known.any():
             top = probabilities[known].max(axis=1)
             self._recent.extend(top.tolist())
-            taken = self._tracker.enter(known)
+            taken = self._tracker.enter(known, side)
             if taken.any():
                 self._class[taken] = np.argmax(probabilities[taken], axis=1)
                 self._confidence[taken] = probabilities[taken].max(axis=1)

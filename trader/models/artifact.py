@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,11 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trader.core.bets import OPINION
 from trader.core.clock import iso
 from trader.core.probe import Health
 from trader.models.calibration import ProbabilityCalibrationManager
 from trader.models.ensemble import EnsembleModel
 from trader.utils.atomic import cannot_write, sync_directory
+from trader.utils.errors import UserError
 
 FloatArray = NDArray[np.float64]
 
@@ -40,7 +43,7 @@ _REQUIRED = {
 _LIBRARIES = ("numpy", "catboost", "xgboost-cpu", "xgboost", "lightgbm")
 
 
-class ArtifactError(ValueError):
+class ArtifactError(UserError, ValueError):
     """A model directory that must not be used; the message says which part and why."""
 
 
@@ -88,6 +91,15 @@ class ModelArtifact:
         return tuple(self.manifest["features"]["names"])
 
     @property
+    def meta(self) -> dict[str, Any] | None:
+        """The rule whose bets this model judges (``primary``, ``params``, ``fingerprint``); None: the model stands alone.
+
+        With a rule, the classes are outcomes of the side that the rule takes, and its opinion is one more input.
+        """
+        found: dict[str, Any] | None = self.manifest.get("meta")
+        return found
+
+    @property
     def labels(self) -> dict[str, Any]:
         """Label parameters: what the probabilities are probabilities of."""
         labels: dict[str, Any] = self.manifest["labels"]
@@ -113,10 +125,22 @@ class ModelArtifact:
         """The honest sentence about its skill."""
         return str(self.manifest["scores"].get("verdict", ""))
 
-    def predict(self, features: ArrayLike) -> ProbabilityBatch:
-        """Probabilities of each row; ``features`` has shape ``(n, n_features)`` in the order of ``feature_names``."""
+    def predict(self, features: ArrayLike, opinion: ArrayLike | None = None) -> ProbabilityBatch:
+        """Probabilities of each row.
+
+        Parameters
+        ----------
+        features : shape ``(n, n_features)`` in the order of ``feature_names``
+        opinion : of a meta-model: side times strength of its rule, shape ``(n,)``; rows without one (0) are NaN
+        """
         rows = np.asarray(features, dtype=np.float64)
         known = np.isfinite(rows).any(axis=1)
+        if self.meta is not None:
+            if opinion is None:
+                raise ValueError(f"{self.model_id} judges the bets of {self.meta['primary']}: pass its opinion of each row")
+            said = np.asarray(opinion, dtype=np.float64)
+            known &= np.isfinite(said) & (said != 0.0)
+            rows = np.column_stack((rows, said))
         raw, calibrated = np.full((len(rows), 3), np.nan), np.full((len(rows), 3), np.nan)
         failures: dict[str, str] = {}
         if known.any():
@@ -127,7 +151,7 @@ class ModelArtifact:
 
     def health_check(self) -> Health:
         """Whether every member still predicts; the detail says what the model is worth."""
-        probe = self.predict(np.zeros((1, len(self.feature_names))))
+        probe = self.predict(np.zeros((1, len(self.feature_names))), np.ones(1))
         if probe.degraded:
             failed = "; ".join(f"{name}: {reason}" for name, reason in probe.failures.items())
             return Health(False, f"{self.model_id} predicts without {failed}")
@@ -140,6 +164,14 @@ class ModelArtifact:
             raise ArtifactError(
                 f"model {self.model_id} was trained on features {trained[:12]}, this program computes "
                 f"{fingerprint[:12]}: train it again (alphatrade train)"
+            )
+
+    def require_rule(self, fingerprint: str) -> None:
+        """Refuse a rule whose code or parameters differ from those of the training."""
+        if self.meta is not None and fingerprint != self.meta["fingerprint"]:
+            raise ArtifactError(
+                f"model {self.model_id} was trained on bets of {self.meta['primary']} {self.meta['fingerprint'][:12]}, "
+                f"that rule is {fingerprint[:12]} now: train it again (alphatrade train)"
             )
 
     def save(self, models: Path) -> Path:
@@ -202,7 +234,7 @@ class ModelArtifact:
             if name not in manifest["files"]:
                 raise ArtifactError(f"{root / MANIFEST} does not list {name}; the model is incomplete")
         model = EnsembleModel.load(root / MODEL)
-        names = tuple(manifest["features"]["names"])
+        names = input_names(manifest["features"]["names"], manifest.get("meta"))
         if model.feature_names_in_ is not None and model.feature_names_in_ != names:
             raise ArtifactError(f"model {root.name}: manifest and boosters disagree about the features")
         calibrator = ProbabilityCalibrationManager.from_dict(json.loads((root / CALIBRATOR).read_text()))
@@ -230,6 +262,11 @@ def read_manifest(directory: str | Path) -> dict[str, Any]:
         if not isinstance(manifest.get(field), kind):
             raise ArtifactError(f"{path}: field {field!r} is missing or not a {kind.__name__}")
     return {"created": written, **manifest}
+
+
+def input_names(features: Sequence[str], meta: object) -> tuple[str, ...]:
+    """Columns that the boosters see: the features, and the rule's opinion where there is a rule."""
+    return (*features, OPINION) if meta else tuple(features)
 
 
 def library_versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trader.core.bets import bet_size
 from trader.models.base import FloatArray, IntArray, Learner, as_matrix
 from trader.models.labels import LOSS, NEUTRAL, PROFIT
 from trader.models.oof import out_of_fold
@@ -81,21 +82,13 @@ class MetaLabeler:
         values = as_matrix(X)
         said = self.primary_.predict_proba(values)
         probability = self.secondary_.predict_proba(_with_opinion(values, said))[:, TRADE]
-        return Bet(sides_of(said), probability, bet_size(probability))
+        sizes = np.array([bet_size(p) for p in probability.tolist()])
+        return Bet(sides_of(said), probability, sizes)
 
 
 def sides_of(probability: FloatArray) -> IntArray:
     """+1 where profit is likelier than loss, else -1, from class probabilities ``(n, 3)``."""
     return np.where(probability[:, PROFIT] >= probability[:, LOSS], 1, -1)
-
-
-def bet_size(probability: ArrayLike) -> FloatArray:
-    """Size in [0, 1] of a bet that pays with the given probability: ``2 Φ(z) - 1``, 0 below one half (AFML 10.3)."""
-    from scipy.special import ndtr
-
-    p = np.clip(np.asarray(probability, dtype=np.float64), 1e-9, 1.0 - 1e-9)
-    size: FloatArray = np.maximum(2.0 * ndtr((p - 0.5) / np.sqrt(p * (1.0 - p))) - 1.0, 0.0)
-    return size
 
 
 def _with_opinion(values: FloatArray, said: FloatArray) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from trader.core.panel import SYNTHETIC_INTRADAY, FloatArray, IntArray
 from trader.mlops.outcomes import wilson_interval
 from trader.models.calibration_metrics import evaluate, log_losses
 from trader.models.labels import LOSS, NEUTRAL, PROFIT
+from trader.pipeline.training_samples import Samples
 
 _BLOCKS = 30
 _T_CLAIM = 2.0
@@ -19,6 +20,7 @@ _T_CLAIM = 2.0
 
 def score_predictions(
     probability: FloatArray, prior: FloatArray, y: IntArray, t0: IntArray, unique: FloatArray, source: str,
+    bets: bool = False,
 ) -> dict[str, Any]:
     """Scores of out-of-fold probabilities against what class frequencies alone would say.
 
@@ -27,6 +29,7 @@ def score_predictions(
     probability, prior : shape ``(n, 3)``; ``prior`` holds the class shares of each fold's training labels
     y, t0, unique : class, starting bar and uniqueness of each label, shape ``(n,)``, in time order
     source : ``real`` or ``synthetic-intraday``
+    bets : the labels are outcomes of a rule's bets, so that "direction" is whether the barrier touched paid
 
     Returns
     -------
@@ -49,7 +52,7 @@ def score_predictions(
         "log_loss": metrics.log_loss, "log_loss_prior": float(log_losses(prior, y).mean()),
         "log_loss_gain_t": _block_t(gain, t0),
         "confusion": confusion.tolist(), "direction": direction,
-        "edge": bool(edge and source != SYNTHETIC_INTRADAY), "verdict": _verdict(direction, edge, source),
+        "edge": bool(edge and source != SYNTHETIC_INTRADAY), "verdict": _verdict(direction, edge, source, bets),
     }
 
 
@@ -96,9 +99,33 @@ def _block_t(values: FloatArray, t0: IntArray) -> float:
     return float(means.mean() / (spread / math.sqrt(len(means)))) if spread > 0 else 0.0
 
 
-def _verdict(direction: dict[str, float], edge: bool, source: str) -> str:
+def judge_bets(probability: FloatArray, samples: Samples) -> dict[str, Any]:
+    """What vetoing a rule's bets would have been worth, out of fold and before costs; JSON-able.
+
+    A bet is taken where it is likelier to pay than to lose. Its meta-label is 1 where profit was touched first (López
+    de Prado, 2018, 3.6). ``t`` is of the return that choosing adds to taking the same share of all bets blindly.
+    """
+    paid, taken = samples.y == PROFIT, probability[:, PROFIT] > probability[:, LOSS]
+    facts: dict[str, Any] = {"n": len(paid), "taken": float(taken.mean())}
+    for name, rows in (("all", np.ones(len(paid), bool)), ("chosen", taken)):
+        if not rows.any():
+            continue
+        share, low, high, effective = _proportion(paid[rows], samples.unique[rows])
+        facts[name] = {
+            "n_effective": effective, "paid": share, "paid_low": low, "paid_high": high,
+            "return_bps": float(np.average(samples.ret[rows], weights=samples.unique[rows])) * 1e4,
+        }
+    meta = evaluate(probability[:, PROFIT], paid.astype(np.int64))
+    return facts | {
+        "t": _block_t((taken - taken.mean()) * samples.ret, samples.t0), "brier": meta.brier_score,
+        "ece": meta.expected_calibration_error,
+    }
+
+
+def _verdict(direction: dict[str, float], edge: bool, source: str, bets: bool) -> str:
+    what = "paying bets told from losing ones" if bets else "direction right"
     said = (
-        f"direction right in {direction['accuracy']:.1%} [{direction['accuracy_low']:.1%}, "
+        f"{what} in {direction['accuracy']:.1%} [{direction['accuracy_low']:.1%}, "
         f"{direction['accuracy_high']:.1%}] of {direction['n_effective']:,.0f} effective outcomes, "
         f"base rate {direction['base_rate']:.1%}, log-loss gain t = {direction['t']:+.1f}"
     )

@@ -42,11 +42,12 @@ def daily_returns(probability: FloatArray, samples: Samples, panel: BarPanel) ->
     """Return of each session from the first sample to the last, before costs.
 
     At each sample one unit is on the likelier side from the label's start to its touch, shared among the labels of
-    the symbol that overlap it and among the symbols; the return belongs to the session of the touch.
+    the symbol that overlap it and among the symbols; the return belongs to the session of the touch. A rule's bets are
+    taken where they are likelier to pay than to lose, else left.
     """
     day = days_of(panel.available_ns)
     all_days = np.unique(day[samples.t0.min():samples.t1.max() + 1])
-    side = np.where(probability[:, PROFIT] > probability[:, LOSS], 1.0, -1.0)
+    side = np.where(probability[:, PROFIT] > probability[:, LOSS], 1.0, 0.0 if samples.bets else -1.0)
     gained = side * samples.ret * samples.unique / len(panel.symbols)
     place = np.searchsorted(all_days, day[samples.t1])
     found: FloatArray = np.bincount(place, gained, len(all_days)).astype(np.float64)

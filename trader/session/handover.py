@@ -12,6 +12,7 @@ from trader.core.clock import DAY_NS, Clock
 from trader.core.engine import Engine
 from trader.session.learner import Learner, LoadedModel
 from trader.session.plan import SIM, SessionPlan
+from trader.strategy.registry import strategy_class
 from trader.utils.tasks import end
 
 HANDOVER_SLICE = 260                # in lock-step a new model takes over so many slices after its training began
@@ -35,8 +36,9 @@ class Handover:
         self._stop = stop
         self._use = use
         self._may_train = settings.model.train_on_start
+        strategy = strategy_class(settings.strategy.name)
         self._learner = Learner(
-            plan.home, settings.model.name, symbols=plan.symbols, timeframe=plan.timeframe,
+            plan.home, settings.model.name or strategy.model_name, strategy, symbols=plan.symbols, timeframe=plan.timeframe,
             extra=settings.features.extra, months=settings.model.training_months, seed=settings.sim.seed,
             config=plan.loaded.training_path, waited_for=plan.lock_step)
         self._learning: asyncio.Task[LoadedModel | None] | None = None

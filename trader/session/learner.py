@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from trader.core import events as ev
 from trader.core.clock import from_ns
-from trader.prediction import barriers_of
+from trader.prediction import barriers_of, require_use
 from trader.session import training
+from trader.utils.errors import UserError
 
 if TYPE_CHECKING:
     from trader.features.feature_set import FeatureSet
     from trader.models.artifact import ModelArtifact
+    from trader.strategy.base_strategy import BaseStrategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,11 @@ class LoadedModel:
 class Learner:
     """Finds, loads or trains the model; everything that takes long happens in a thread or a process of its own."""
 
-    def __init__(self, home: Path, name: str, *, symbols: tuple[str, ...], timeframe: str, extra: tuple[str, ...],
+    def __init__(self, home: Path, name: str, strategy: type[BaseStrategy], *, symbols: tuple[str, ...], timeframe: str, extra: tuple[str, ...],
                  months: int, seed: int, config: Path | None, waited_for: bool = False) -> None:
         self._home = home
         self._name = name
+        self._strategy = strategy
         self._symbols = symbols
         self._timeframe = timeframe
         self._extra = extra
@@ -77,7 +80,9 @@ class Learner:
         from trader.features.user_features import load_user_features
         from trader.prediction import load_model
 
-        return LoadedModel(*load_model(directory, load_user_features(self._extra, self._home)))
+        loaded = LoadedModel(*load_model(directory, load_user_features(self._extra, self._home)))
+        require_use(loaded.artifact, self._strategy)
+        return loaded
 
     def announcement(self, before_ns: int) -> ev.TrainingProgress:
         """What a training on the months before a moment says first."""
@@ -110,7 +115,12 @@ class Learner:
             report(ev.TrainingProgress(ts=now_ns(), state="failed", stage="failed", done=0, total=0,
                                        message=outcome.error))
             return None
-        loaded = await asyncio.to_thread(self._load, outcome.model)
+        try:
+            loaded = await asyncio.to_thread(self._load, outcome.model)
+        except UserError as error:
+            report(ev.TrainingProgress(ts=now_ns(), state="failed", stage="failed", done=0, total=0,
+                                       message=str(error)))
+            return None
         report(ev.TrainingProgress(ts=now_ns(), state="done", stage="done", done=1, total=1, eta_seconds=0.0,
                                    message=loaded.artifact.summary))
         return loaded

@@ -25,7 +25,8 @@ class StrategyContext:
     """What a strategy sees at a slice. Nothing in it is from after the slice.
 
     ``probabilities`` has shape (n_symbols, 3): loss, neutral, profit, calibrated; NaN where there is none.
-    ``ok`` marks the symbols with a sound bar.
+    ``ok`` marks the symbols with a sound bar. ``opinion`` is what the rule behind a meta-model says, side times
+    strength, shape (n_symbols,), 0 where it would not enter: then the classes are those of that side; None otherwise.
     """
 
     slice: Slice
@@ -33,6 +34,7 @@ class StrategyContext:
     book: Book
     probabilities: FloatArray | None
     ok: NDArray[np.bool_]
+    opinion: FloatArray | None = None
 
 
 class BaseStrategy(ABC):
@@ -49,6 +51,8 @@ class BaseStrategy(ABC):
     name: ClassVar[str] = ""
     Params: ClassVar[type[StrategyParams]] = StrategyParams
     needs_model: ClassVar[bool] = False
+    model_name: ClassVar[str] = "ml_momentum"       # of the model it needs, where the settings name none
+    judges_bets: ClassVar[bool] = False             # needs a model that was trained with meta.primary
 
     def __init__(self, params: StrategyParams | None = None) -> None:
         self.params = self.Params() if params is None else params

@@ -19,10 +19,9 @@ Percent = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 Multiple = Annotated[float, msgspec.Meta(gt=0.0, le=50.0)]
 
 
-class MLParams(StrategyParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BarrierParams(StrategyParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Barriers are multiples of the bars' volatility, as in the labels that the model learned."""
 
-    min_edge: Share = 0.05                      # P(profit) − P(loss), after what costs take of it
     profit_taking: Multiple = 2.0
     stop_loss: Multiple = 1.0
     max_holding_periods: Annotated[int, msgspec.Meta(ge=1, le=5000)] = 26
@@ -30,28 +29,30 @@ class MLParams(StrategyParams, frozen=True, kw_only=True, forbid_unknown_fields=
     min_barrier_pct: Percent = 0.003
     max_barrier_pct: Percent = 0.12
     cost_bps: Annotated[float, msgspec.Meta(ge=0.0)] = 5.0          # round trip
+
+
+class MLParams(BarrierParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an edge must be, and when a position is left before its barriers."""
+
+    min_edge: Share = 0.05                      # P(profit) − P(loss), after what costs take of it
     exit_edge: Annotated[float, msgspec.Meta(ge=-1.0, le=1.0)] = -0.05   # out when the edge decays below
     full_edge: Percent = 0.30                   # edge at which the strength is one
     allow_short: bool = False
 
 
-class MLStrategy(BaseStrategy):
-    """Long where the model expects the upper barrier first by more than costs; out by bracket, age or decay.
-
-    The expected alpha of an entry is ``P(profit) × target − P(loss) × stop``. The edge must exceed
-    ``min_edge`` and the alpha must exceed the costs.
+class BarrierStrategy(BaseStrategy):
+    """What strategies of a model share: entries with the barriers of its labels, exits no later than theirs.
 
     Parameters
     ----------
-    params : ``MLParams``.
-    barriers : per symbol ``(profit_taking, stop_loss, max_holding_periods)`` from the calibrated barriers; the
-        parameters' values for the others.
+    params : ``BarrierParams`` or more.
+    barriers : per symbol ``(profit_taking, stop_loss, max_holding_periods)`` of the model's labels; the parameters'
+        values for the others.
     """
 
-    name: ClassVar[str] = "ml"
-    Params: ClassVar[type[StrategyParams]] = MLParams
+    Params: ClassVar[type[StrategyParams]] = BarrierParams
     needs_model: ClassVar[bool] = True
-    params: MLParams
+    params: BarrierParams
 
     def __init__(
         self, params: StrategyParams | None = None, barriers: dict[str, tuple[float, float, int]] | None = None,
@@ -63,6 +64,41 @@ class MLStrategy(BaseStrategy):
     @property
     def warmup(self) -> int:
         return self.params.volatility_bars + 1
+
+    def distances(self, ctx: StrategyContext) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Profit and stop as fractions of the price, and the volatility behind them, ``(n_symbols,)`` each."""
+        p = self.params
+        take, stop, _ = self._rules(ctx.history.symbols)
+        sigma = barrier_volatility(ctx.history.close(p.volatility_bars + 1))
+        target: FloatArray = np.clip(take * sigma, p.min_barrier_pct, p.max_barrier_pct)
+        risk: FloatArray = np.clip(stop * sigma, p.min_barrier_pct, p.max_barrier_pct)
+        return target, risk, sigma
+
+    def too_old(self, ctx: StrategyContext, i: int) -> str:
+        """Why the position of a symbol ends by age; empty where it does not."""
+        symbols = ctx.history.symbols
+        held = ctx.book.positions[symbols[i]].bars_held
+        return f"held for {held} bars" if held >= self._rules(symbols)[2][i] else ""
+
+    def _rules(self, symbols: tuple[str, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
+        if self._columns is None:
+            p = self.params
+            rows = [self.barriers.get(s, (p.profit_taking, p.stop_loss, p.max_holding_periods)) for s in symbols]
+            table = np.asarray(rows, np.float64)
+            self._columns = (table[:, 0], table[:, 1], table[:, 2])
+        return self._columns
+
+
+class MLStrategy(BarrierStrategy):
+    """Long where the model expects the upper barrier first by more than costs; out by bracket, age or decay.
+
+    The expected alpha of an entry is ``P(profit) × target − P(loss) × stop``. The edge must exceed
+    ``min_edge`` and the alpha must exceed the costs.
+    """
+
+    name: ClassVar[str] = "ml"
+    Params: ClassVar[type[StrategyParams]] = MLParams
+    params: MLParams
 
     def on_slice(self, ctx: StrategyContext) -> list[Signal]:
         probabilities, history = ctx.probabilities, ctx.history
@@ -85,23 +121,12 @@ class MLStrategy(BaseStrategy):
         """A filter over the wishes, shape (n_symbols,); everything passes here."""
         return np.ones(len(wish), bool)
 
-    def _rules(self, symbols: tuple[str, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
-        if self._columns is None:
-            p = self.params
-            rows = [self.barriers.get(s, (p.profit_taking, p.stop_loss, p.max_holding_periods)) for s in symbols]
-            table = np.asarray(rows, np.float64)
-            self._columns = (table[:, 0], table[:, 1], table[:, 2])
-        return self._columns
-
     def _entries(
         self, ctx: StrategyContext, probabilities: FloatArray, edge: FloatArray, wish: NDArray[np.int64],
         candidates: NDArray[np.bool_],
     ) -> list[Signal]:
         p, symbols = self.params, ctx.history.symbols
-        take, stop, _ = self._rules(symbols)
-        sigma = barrier_volatility(ctx.history.close(p.volatility_bars + 1))
-        target = np.clip(take * sigma, p.min_barrier_pct, p.max_barrier_pct)
-        risk = np.clip(stop * sigma, p.min_barrier_pct, p.max_barrier_pct)
+        target, risk, sigma = self.distances(ctx)
         signals = []
         for i in np.flatnonzero(candidates & np.isfinite(sigma)):
             won, lost = (PROFIT, LOSS) if wish[i] > 0 else (LOSS, PROFIT)
@@ -122,15 +147,12 @@ class MLStrategy(BaseStrategy):
         self, ctx: StrategyContext, edge: FloatArray, known: NDArray[np.bool_], held: NDArray[np.int8],
     ) -> list[Signal]:
         symbols, close = ctx.history.symbols, ctx.slice.close
-        _, _, holding = self._rules(symbols)
         signals = []
         for i in np.flatnonzero((held != 0) & ctx.ok):
-            position = ctx.book.positions[symbols[i]]
-            if position.bars_held >= holding[i]:
-                reason = f"held for {position.bars_held} bars"
-            elif known[i] and held[i] * edge[i] < self.params.exit_edge:
+            reason = self.too_old(ctx, int(i))
+            if not reason and known[i] and held[i] * edge[i] < self.params.exit_edge:
                 reason = f"edge decayed to {held[i] * edge[i]:+.2f}"
-            else:
+            if not reason:
                 continue
             signals.append(Signal(symbols[i], 0, 1.0, float(close[i]), reason=reason))
         return signals

@@ -20,6 +20,7 @@ BUILT_IN = {
     "sma_cross": "trader.strategy.sma_cross:SmaCross",
     "ml": "trader.strategy.ml_strategy:MLStrategy",
     "ml_momentum": "trader.strategy.ml_momentum:MLMomentum",
+    "ml_meta": "trader.strategy.ml_meta:MLMeta",
 }
 
 
