@@ -60,8 +60,8 @@ class EngineHost:
 
     def halt(self, source: str, reason: str) -> None:
         """Latch (durable when this returns), then cancel and close in the engine's thread."""
-        self.system.latch_now(source, reason)
-        self._call(lambda: self.system.start_halt(source, reason))
+        self.system.halt_switch.latch_now(source, reason)
+        self._call(lambda: self.system.halt_switch.act(source, reason))
 
     def resume(self, by: str, reason: str) -> str | None:
         """Lift the latch; the error text when it could not be lifted."""

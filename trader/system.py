@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
@@ -35,6 +34,7 @@ from trader.framing import Framer, Surroundings
 from trader.options import SessionOptions
 from trader.session.broker_link import BrokerLink
 from trader.session.carrier import Carrier
+from trader.session.halt_switch import HaltSwitch
 from trader.session.handover import Handover
 from trader.session.learner import LoadedModel
 from trader.session.loops import FreeRun, LockStep
@@ -47,7 +47,7 @@ from trader.session.venue_control import VenueControl
 from trader.session.venue_thread import VenueThread, build_venue
 from trader.utils.control_client import request
 from trader.utils.errors import UserError
-from trader.utils.latch import HaltLatch, LatchState, latch_of
+from trader.utils.latch import latch_of
 from trader.utils.paths import home_dir
 from trader.utils.run_dir import JOURNAL_FILE, create_run, write_facts
 from trader.utils.session_file import SessionInfo, SessionLock, own_process_start, running_sessions
@@ -67,7 +67,8 @@ class AlphaTradeSystem:
     """One session: ``initialize``, ``run``, ``shutdown``; ``emergency_halt`` at any time in between.
 
     The console and ``--no-ui`` host it in a thread (`trader.host`); a script may use it directly. All coroutines
-    belong to one event loop; ``latch_now``, ``frame``, ``status`` and ``summary`` may be called from any thread.
+    belong to one event loop; ``halt_switch.latch_now``, ``frame``, ``status`` and ``summary`` may be called from any
+    thread.
     """
 
     def __init__(self, options: SessionOptions | None = None) -> None:
@@ -80,6 +81,7 @@ class AlphaTradeSystem:
         self._stop_reason = ""
         self._running = False
         self._clock: Clock = SystemClock()
+        self.halt_switch = HaltSwitch(self.fold, lambda: self._clock.now_ns())
         self._run_id = ""
         self._directory: Path | None = None
         self._elsewhere: SessionInfo | None = None      # the session that trades this account in another process
@@ -90,10 +92,6 @@ class AlphaTradeSystem:
         self._handover: Handover | None = None
         self._engine: Engine | None = None
         self._recorder: Recorder | None = None
-        self._latch: HaltLatch | None = None
-        self._latching = threading.RLock()              # a signal may interrupt the very thread that latches
-        self._asked_halt: LatchState | None = None      # a halt that was asked for before there was an engine
-        self._connected = False                         # from here on a halt is the engine's business
         self._initialized = False
         self._ports: Ports | None = None
         self.unwritten = 0                              # events that the disk refused until the end
@@ -130,10 +128,7 @@ class AlphaTradeSystem:
 
         plan = self.plan = await asyncio.to_thread(make_plan, self.options)
         settings = plan.loaded.settings
-        with self._latching:
-            self._latch = latch_of(plan.home, plan.mode)
-            if self._asked_halt is not None:
-                self.latch_now(self._asked_halt.source, self._asked_halt.reason)
+        self.halt_switch.use_latch(latch_of(plan.home, plan.mode))
         lock = SessionLock(plan.home, plan.mode)
         try:
             lock.acquire()
@@ -210,6 +205,7 @@ class AlphaTradeSystem:
         engine = self._engine = build_engine(
             parts, book=self.book, apply=self.fold.apply, sink=self._recorder.sink, history=history,
             ids=ClientIds(self._run_id))
+        self.halt_switch.use_engine(engine)
         engine.start(ev.SessionStarted(
             ts=self._clock.now_ns(), run_id=self._run_id, mode=plan.mode, account=account_key, symbols=plan.symbols,
             timeframe=plan.timeframe, source=plan.source, cash=carried.cash if carried else cash,
@@ -226,7 +222,7 @@ class AlphaTradeSystem:
             engine.note("warning", "journal", carried.mended)
         orders = self.link.attach(
             lambda: self._carrier, self.book, still_wanted=self._still_wanted,
-            on_halt=lambda reason: self._halt_from_inside("rejection", reason),
+            on_halt=lambda reason: self.halt_switch.halt("rejection", reason),
             reconcile_interval_s=settings.execution.reconcile_interval_s,
             fills_after_ns=min([self._clock.now_ns(), *(o.created_ts for o in self.book.open_orders.values())])
             - DAY_NS)
@@ -235,7 +231,6 @@ class AlphaTradeSystem:
     async def _connect(self, plan: SessionPlan, carried: Carried | None) -> None:
         """Streams up, books green, latch honoured."""
         engine = self.engine
-        assert self._latch is not None
         for order in list(self.book.open_orders.values()):
             if order.state is OrderState.APPROVED:
                 engine.record(ev.OrderCanceled(
@@ -248,22 +243,9 @@ class AlphaTradeSystem:
         await self._carrier.settle()
         if not green:
             engine.note("error", "reconcile", "our books and the broker's still differ; no entries until they agree")
-        latched = self._latch.read() or self._asked_halt
-        self._connected = True
-        if latched is not None:
-            self._start_latched(latched, carried)
+        self.halt_switch.arm(self._carrier, earlier_halt_done=carried is None or carried.halt_done)
         self._degradation = self._watch_components()
         self._recorder_commit()
-
-    def _start_latched(self, latched: LatchState, carried: Carried | None) -> None:
-        """Trading is off; what the halt had not done when the earlier session ended is done now."""
-        engine, now = self.engine, self._clock.now_ns()
-        engine.record(ev.HaltLatched(ts=now, source=latched.source, reason=latched.reason))
-        engine.latch()
-        if carried is None or carried.halt_done:
-            engine.record(ev.HaltProgress(ts=now, step="flat", detail="nothing was left to do"))
-        else:
-            self._carrier.start(engine.halt("start", "finishing the halt", now))
 
     def _watch_components(self) -> GracefulDegradationManager:
         """The components whose health is asked for every few seconds; their failures move the engine's ladder."""
@@ -398,7 +380,7 @@ class AlphaTradeSystem:
         commands = engine.on_slice(bar)
         while engine.halt_requests:
             reason = engine.halt_requests.pop(0)
-            self.latch_now("breaker", reason)
+            self.halt_switch.latch_now("breaker", reason)
             commands += engine.halt("breaker", reason, engine.now_ns)
         await self._carrier.carry_out(commands)
         if self.plan.lock_step and self.book.slices % 64 == 0:
@@ -433,7 +415,7 @@ class AlphaTradeSystem:
         refused = "journal" in self.engine.ladder.failing
         self.engine.report_component("journal", True, self._clock.now_ns())
         if refused and self.fold.halt.step == "failed":         # its closing orders could not be sent; now they can
-            self.start_halt("journal", "finishing the halt")
+            self.halt_switch.act("journal", "finishing the halt")
 
     async def _beat(self) -> None:
         """Heartbeat and the summary for those who look from outside."""
@@ -444,7 +426,7 @@ class AlphaTradeSystem:
                 self._recorder.store_summary(self.summary())
             alone = await self.state_manager.heartbeat(equity=self.book.equity, bars=self.book.slices)
             if not alone and not self.engine.halted:
-                self._halt_from_inside("lease", "another session has taken this account")
+                self.halt_switch.halt("lease", "another session has taken this account")
             if not self.plan.lock_step:
                 await self._degradation.check_all()
 
@@ -493,29 +475,6 @@ class AlphaTradeSystem:
 
     # --- halt --------------------------------------------------------------------------------------------
 
-    def latch_now(self, source: str, reason: str) -> None:
-        """Set the latch, durable when this returns; new entries are refused from now on. From any thread."""
-        with self._latching:
-            if self._engine is not None:
-                self._engine.risk.system.halted = True
-            if not self._connected:
-                self._asked_halt = self._asked_halt or LatchState(source, reason, time.time_ns())
-            if self._latch is not None:
-                try:
-                    self._latch.set(source, reason, time.time_ns())
-                except UserError as error:
-                    log.error("the halt latch will not survive a restart: %s", error)
-
-    def start_halt(self, source: str, reason: str) -> None:
-        """Cancel and close, beside whatever else is under way; the latch is set already. In the loop's thread."""
-        if not self._connected:
-            return                                      # the start finds the latch
-        self._carrier.start(self.engine.halt(source, reason, self._clock.now_ns()))
-
-    def _halt_from_inside(self, source: str, reason: str) -> None:
-        self.latch_now(source, reason)
-        self.start_halt(source, reason)
-
     async def emergency_halt(
         self, source: str = "command", reason: str = "emergency halt", *, wait_s: float = HALT_SECONDS,
     ) -> dict[str, Any]:
@@ -530,37 +489,19 @@ class AlphaTradeSystem:
             market is closed or stands still, positions close when it opens: ``failures`` then says what is waiting.
         """
         if self._elsewhere is not None:
-            self.latch_now(source, reason)
+            self.halt_switch.latch_now(source, reason)
             answer = await asyncio.to_thread(
                 request, self._elsewhere, "halt", source=source, reason=reason, timeout_s=wait_s)
             return {key: answer[key] for key in ("orders_cancelled", "positions_closed", "failures")}
-        self._halt_from_inside(source, reason)
-        if self._engine is None or not self._connected:
-            raise UserError("the session is not initialized; await system.initialize() first")
-        deadline = time.monotonic() + wait_s
-        await self._carrier.settle()
-        moves = self._running or not self.plan.lock_step        # a venue in lock-step stands still without `run`
-        while moves and self._engine.halting.running and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        halt = self.fold.halt
-        waiting = tuple(f"{symbol}: {position.quantity} waits for the market"
-                        for symbol, position in self.book.positions.items()) if self._engine.halting.running else ()
-        return {
-            "orders_cancelled": self._engine.halting.cancelled, "positions_closed": self._engine.halting.closed,
-            "failures": [*halt.failures, *waiting],
-        }
+        self.halt_switch.halt(source, reason)
+        # A venue in lock-step stands still without `run`.
+        return await self.halt_switch.outcome(wait_s, lambda: self._running or not self.plan.lock_step)
 
     async def resume(self, by: str, reason: str) -> None:
         """Lift the latch; UserError while the halt is still at work."""
-        assert self._latch is not None
-        if self._engine is None or not self._engine.halted:
-            self._latch.clear(by, reason)
-            return
-        if self._engine.halting.running:
-            raise UserError("the halt is still cancelling and closing; resume when it is flat")
-        self._latch.clear(by, reason)
-        self._engine.resume(by, reason, self._clock.now_ns())
-        self._recorder_commit()
+        self.halt_switch.lift(by, reason)
+        if self._recorder is not None:
+            self._recorder_commit()
 
     def _still_wanted(self, client_order_id: str) -> bool:
         """Whether an order that did not land may be sent again: not after a halt, and never from an earlier session."""
