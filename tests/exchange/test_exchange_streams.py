@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from trader.exchange import data_stream, trading_stream, websocket
-from trader.exchange.data_messages import SliceMessages, array_of, luld_band, quote_around, timestamp_ext
+from trader.exchange.data_messages import SliceMessages, array_of, quote_around, timestamp_ext
 from trader.exchange.data_stream import CHANNELS, DATA_PLANS, ERRORS, DataPlan
 from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue
@@ -286,13 +286,6 @@ def test_quotes_stand_around_the_price_on_the_tick(price: float, half: float) ->
     assert ask_price >= price - 1e-6
     tick = 0.01 if price >= 1 else 0.0001
     assert abs(bid / tick - round(bid / tick)) < 1e-6
-
-
-def test_bands_follow_the_tiers() -> None:
-    assert luld_band(100.0) == (95.0, 105.0)
-    assert luld_band(2.0) == (1.6, 2.4)
-    assert luld_band(0.5) == (0.35, 0.65)
-    assert luld_band(0.1) == (0.025, 0.175)
 
 
 @given(st.integers(0, 2**33 * 10**9))

@@ -16,6 +16,7 @@ import numpy as np
 
 from trader.core.clock import SECOND_NS
 from trader.core.panel import BarPanel
+from trader.exchange.luld import is_wide, luld_band, reference_price
 from trader.exchange.path import bar_path
 from trader.exchange.wire import rfc3339
 
@@ -136,7 +137,8 @@ class SliceMessages:
 
     def luld(self, column: int) -> Message:
         """The price band that holds after this bar."""
-        down, up = luld_band(self._close[column])
+        reference = reference_price(self._panel, column, self._i + 1, self.end_ns)
+        down, up = luld_band(reference, wide=is_wide(self.end_ns))
         return {
             "T": "l", "S": self._panel.symbols[column], "u": up, "d": down, "i": "B", "t": self.end_ns, "z": TAPE,
         }
@@ -147,17 +149,6 @@ def quote_around(price: float, half: float) -> tuple[float, float]:
     ticks = 100 if price >= 1 else 10_000
     bid = math.floor(price * (1 - half) * ticks + 1e-6) / ticks
     return max(bid, 1 / ticks), math.ceil(price * (1 + half) * ticks - 1e-6) / ticks
-
-
-def luld_band(reference: float) -> tuple[float, float]:
-    """Limit down and limit up of a tier 1 stock: 5 %; 20 % from $0.75 to $3; below that 75 % or $0.15, if less."""
-    if reference > 3.0:
-        width = 0.05 * reference
-    elif reference >= 0.75:
-        width = 0.20 * reference
-    else:
-        width = min(0.15, 0.75 * reference)
-    return round(reference - width, 4), round(reference + width, 4)
 
 
 # Why a symbol stands still or trades, in the words of the tapes.

@@ -20,10 +20,10 @@ from trader.exchange.data_messages import (
     SliceMessages,
     cancel_message,
     correction_messages,
-    luld_band,
     status_message,
 )
 from trader.exchange.errors import refusal
+from trader.exchange.luld import Pause, is_wide, luld_band
 from trader.exchange.venue import Venue
 from trader.utils.errors import UserError
 
@@ -150,16 +150,16 @@ class MarketEvents:
     def _halt(self, event: Halt) -> None:
         venue = self._venue
         venue.halt(event.symbol)
-        code = "P" if event.reason == PAUSE else "H"
-        said = [status_message(event.symbol, code, event.reason, venue.now_ns)]
-        if event.reason == PAUSE:
-            column = venue.column(event.symbol)
-            assert column is not None
-            down, up = luld_band(float(venue.last_price(column)))
-            said.append(Outgoing("lulds", event.symbol, {
-                "T": "l", "S": event.symbol, "u": up, "d": down, "i": "D", "t": venue.now_ns, "z": "C",
-            }))
-        self._publish(said)
+        if event.reason != PAUSE:
+            self._publish([status_message(event.symbol, "H", event.reason, venue.now_ns)])
+            return
+        band = luld_band(float(venue.last_price(self._column(event))), wide=is_wide(venue.now_ns))
+        self._publish(_pause_messages(Pause(event.symbol, venue.now_ns, band)))
+
+    def tell_pauses(self) -> None:
+        """Tell the volatility pauses that the venue made by itself."""
+        pauses, self._venue.pauses = self._venue.pauses, []
+        self._publish([message for pause in pauses for message in _pause_messages(pause)])
 
     def _resume(self, event: Resume) -> None:
         self._venue.resume(event.symbol)
@@ -237,3 +237,13 @@ class MarketEvents:
         if self._journal is not None:
             with self._journal.open("ab") as file:
                 file.write(msgspec.json.encode(Entry(index, event)) + b"\n")
+
+
+def _pause_messages(pause: Pause) -> list[Outgoing]:
+    """The status of a volatility pause and the bands that led to it, or of its end."""
+    if pause.band is None:
+        return [status_message(pause.symbol, "T", PAUSE, pause.ts_ns)]
+    down, up = pause.band
+    return [status_message(pause.symbol, "P", PAUSE, pause.ts_ns), Outgoing("lulds", pause.symbol, {
+        "T": "l", "S": pause.symbol, "u": up, "d": down, "i": "D", "t": pause.ts_ns, "z": "C",
+    })]

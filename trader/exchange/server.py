@@ -216,6 +216,8 @@ class ExchangeServer:
         i = venue.index
         venue.step()
         self._flush()
+        if venue.pauses:
+            self.market.tell_pauses()
         symbols = self.data_stream.publish_slice(
             venue.panel, i, half_spread_bps=venue.fill_model.half_spread_bps, session_start=self._session_starts[i],
         )

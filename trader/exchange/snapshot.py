@@ -50,6 +50,7 @@ class VenueState(msgspec.Struct, frozen=True, kw_only=True):
     watchlists: list[Watchlist]
     halted: frozenset[str]
     hard_to_borrow: frozenset[str]
+    paused: dict[str, int] = {}
 
 
 def market_mark(venue: Venue) -> MarketMark:
@@ -68,7 +69,7 @@ def take_state(venue: Venue) -> VenueState:
         deposited=account.deposited, realized=account.realized, fees=account.fees, holdings=account.holdings,
         configurations=venue.configurations, entries=venue.entries, splits=venue.splits, changes=desk.changes,
         watchlists=list(venue.watchlists.values()), halted=frozenset(venue.halted),
-        hard_to_borrow=frozenset(venue.hard_to_borrow),
+        hard_to_borrow=frozenset(venue.hard_to_borrow), paused=venue.paused,
     )
 
 
@@ -93,6 +94,7 @@ def put_state(
     venue.configurations, venue.entries = state.configurations, state.entries
     venue.watchlists = {watchlist.id: watchlist for watchlist in state.watchlists}
     venue.halted, venue.hard_to_borrow = set(state.halted), set(state.hard_to_borrow)
+    venue.paused = dict(state.paused)
     for split in state.splits:
         note_split(venue, split)
     desk.changes = state.changes

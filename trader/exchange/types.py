@@ -235,7 +235,8 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     its equity may only close. ``stop_collars`` turns touched buy stops into limits 4 % (below $50) or 2.5 % above.
     ``slow_changes`` lets cancels and replacements pend until the end of the next bar, which may fill the order
     first. ``done_for_day`` announces at the close which orders sleep until the next session. Orders that are good
-    till cancelled end after ``gtc_days``.
+    till cancelled end after ``gtc_days``. With ``luld`` a symbol whose bar opens beyond its price bands pauses for five
+    minutes, one bar at least (`trader.exchange.luld`).
     """
 
     margin_multiplier: Decimal = Decimal(2)
@@ -249,3 +250,4 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     slow_changes: bool = False
     done_for_day: bool = False
     gtc_days: int = 90
+    luld: bool = False

@@ -20,6 +20,7 @@ from trader.exchange.errors import VenueError, refusal
 from trader.exchange.exits import entry_legs, oco_leg
 from trader.exchange.hours import Hours
 from trader.exchange.identifiers import IdSource
+from trader.exchange.luld import PAUSE_NS, Pause, outside_bands
 from trader.exchange.matching import Bar, play_bar, sweep
 from trader.exchange.orders import new_order
 from trader.exchange.prices import Prices
@@ -78,6 +79,10 @@ class Venue:
         What happened to the account besides executions.
     halted, hard_to_borrow : set of str
         Symbols that do not trade now; symbols that cannot be sold short.
+    paused, reopened : dict
+        Symbol to the moment that ends its volatility pause; to the first bar after the last one.
+    pauses : list of Pause
+        Volatility pauses that began or ended; whoever tells them empties it.
     """
 
     def __init__(
@@ -111,6 +116,9 @@ class Venue:
         self.splits: list[Split] = []
         self.watchlists: dict[str, Watchlist] = {}
         self.halted: set[str] = set()
+        self.paused: dict[str, int] = {}
+        self.reopened: dict[str, int] = {}
+        self.pauses: list[Pause] = []
         self.hard_to_borrow: set[str] = set(self.rules.hard_to_borrow)
         self.index = self.now_ns = 0
         self.go_to(start_index)
@@ -139,10 +147,14 @@ class Venue:
         desk = self.desk
         if i and self.hours.ends[i - 1] and self.accounts_book.holdings:
             self.accounts_book.begin_day(lambda symbol: self.last_price(self._columns[symbol]))
+        if self.rules.luld:
+            self._watch_bands(i)
         if desk.book or desk.changes:
             self._play(i)
         self.index = i + 1
         self.now_ns = self._ends[i]
+        if self.paused:
+            self._end_pauses()
         if self.hours.closes[i] or self.hours.ends[i]:
             self._close(i)
         return self.panel.slice(i)
@@ -169,6 +181,24 @@ class Venue:
         if desk.changes:
             desk.settle(self._ends[i])
         desk.sort_events(first, first_activity)
+
+    def _watch_bands(self, i: int) -> None:
+        """Pause what opens beyond its price bands; an opening, and the first bar after a pause, set new ones."""
+        if self.hours.opens[i] or not self.hours.regular[i]:
+            return
+        for column, band in outside_bands(self.panel, i):
+            symbol = self.panel.symbols[column]
+            if symbol not in self.halted and self.reopened.get(symbol) != i:
+                self.halt(symbol)
+                self.paused[symbol] = self._starts[i] + PAUSE_NS
+                self.pauses.append(Pause(symbol, self._starts[i], band))
+
+    def _end_pauses(self) -> None:
+        for symbol, due in tuple(self.paused.items()):
+            if due <= self.now_ns:
+                self.reopened[symbol] = self.index
+                self.resume(symbol)
+                self.pauses.append(Pause(symbol, self.now_ns))
 
     def _bar(self, i: int, column: int) -> Bar | None:
         panel = self.panel
@@ -353,6 +383,7 @@ class Venue:
     def resume(self, symbol: str) -> None:
         """Let a halted symbol trade again, from the next bar on."""
         self.halted.discard(symbol)
+        self.paused.pop(symbol, None)
         reinstate(self.desk, self._column(symbol), self.now_ns)
         self.desk.dirty.add(ACCOUNT)
 
