@@ -43,7 +43,8 @@ def rule_of(artifact: ModelArtifact) -> BaseStrategy:
     try:
         rule = make_rule(name, artifact.meta["params"])
     except UserError as error:
-        raise ArtifactError(f"model {artifact.model_id} judges the bets of {name}, which is not there: {error}") from None
+        raise ArtifactError(
+            f"model {artifact.model_id} judges the bets of {name}, which is not as it was: {error}") from None
     artifact.require_rule(rule_facts(rule, name)["fingerprint"])
     return rule
 

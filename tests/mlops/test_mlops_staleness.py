@@ -115,9 +115,9 @@ def bars(close: np.ndarray, sessions: int, spread: float = 0.0) -> list[Slice]:
 @given(
     steps=st.lists(st.integers(-30, 30), min_size=8, max_size=60), horizon=st.integers(1, 12),
     sessions=st.integers(2, 20), scaled=st.booleans(), within=st.booleans(), by_session=st.booleans(),
-    start=st.integers(0, 7),
+    start=st.integers(0, 7), sides=st.lists(st.sampled_from([-1.0, 1.0]), min_size=60, max_size=60),
 )
-def test_bar_by_bar_equals_the_batch_labels(steps, horizon, sessions, scaled, within, by_session, start):
+def test_bar_by_bar_equals_the_batch_labels(steps, horizon, sessions, scaled, within, by_session, start, sides):
     close = 100.0 * np.cumprod(1.0 + np.array(steps) / 1000.0)
     slices = bars(close, sessions, 0.004)
     unit = barrier_volatility(close, 10) if scaled else np.ones(len(close))
@@ -126,7 +126,7 @@ def test_bar_by_bar_equals_the_batch_labels(steps, horizon, sessions, scaled, wi
     last = session_last_index(np.arange(len(close)) // sessions) if by_session else None
     expected = triple_barrier(
         close, np.arange(len(close)), profit_taking=take * unit, stop_loss=stop * unit, max_holding_periods=horizon,
-        last_index=last, **series,
+        last_index=last, side=sides[:len(close)], **series,
     )
     tracker = BarrierTracker(1, {
         "profit_taking": take, "stop_loss": stop, "max_holding_periods": horizon, "volatility_scaled": scaled,
@@ -137,13 +137,25 @@ def test_bar_by_bar_equals_the_batch_labels(steps, horizon, sessions, scaled, wi
         decided = tracker.push(bar)[0]
         if decided >= 0:
             found[entered] = decided
-        if i >= start and tracker.enter(np.array([True]))[0]:
+        if i >= start and tracker.enter(np.array([True]), np.array([0.4 * sides[i]]))[0]:
             entered = i
             entries.append(i)
     for i, label in found.items():
         assert label == expected.label[i]
     if not by_session:      # where the last session ends is known only when the next one begins
         assert sorted(found) == [i for i in entries if expected.resolved[i]]
+
+
+def test_a_short_bet_is_resolved_on_its_own_side():
+    said = np.array([[0.1, 0.1, 0.8]])
+    falling = 100.0 * np.cumprod(np.full(60, 0.98))
+    for side, right in ((np.array([-0.7]), 1.0), (np.array([0.7]), 0.0), (None, 0.0)):
+        monitor = ModelMonitor(manifest(), ("AAA",))
+        for bar in bars(falling, 100):
+            monitor.on_slice(bar, said, side=side)
+        windows = monitor.status(bar.available_ns).windows
+        assert windows
+        assert all(accuracy == right for _, accuracy, _ in windows)
 
 
 def manifest(**monitoring) -> dict:

@@ -69,7 +69,8 @@ def known_signal(n: int, seed: int) -> tuple[Samples, np.ndarray]:
     true = softmax(np.column_stack((-lean, np.full(n, 0.2), lean)), axis=1)
     y = (rng.random(n)[:, None] > true.cumsum(axis=1)).sum(axis=1)
     t0, one = np.arange(n), np.ones(n)
-    return Samples(X, y, t0, t0 + 1, np.where(y == 2, 0.01, -0.01), np.zeros(n, dtype=np.int64), one, one, 0 * one), true
+    ret, symbol = np.where(y == 2, 0.01, -0.01), np.zeros(n, dtype=np.int64)
+    return Samples(X, y, t0, t0 + 1, ret, symbol, one, one, np.zeros(n)), true
 
 
 def test_a_known_signal_comes_back_with_its_own_odds():

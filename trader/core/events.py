@@ -136,7 +136,7 @@ class Predictions(Event, frozen=True, kw_only=True):
     p_loss: list[float | None]
     p_neutral: list[float | None]
     p_profit: list[float | None]
-    side: list[int] | None = None               # a meta-model's: the rule's, which the classes are outcomes of; None: long
+    side: list[int] | None = None               # the rule's, of a meta-model: classes are outcomes of it; None: long
 
 
 class ModelHealth(Event, frozen=True, kw_only=True):

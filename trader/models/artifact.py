@@ -92,7 +92,7 @@ class ModelArtifact:
 
     @property
     def meta(self) -> dict[str, Any] | None:
-        """The rule whose bets this model judges (``primary``, ``params``, ``fingerprint``); None: the model stands alone.
+        """The rule whose bets this model judges: ``primary``, ``params``, ``fingerprint``; None: it stands alone.
 
         With a rule, the classes are outcomes of the side that the rule takes, and its opinion is one more input.
         """
@@ -137,7 +137,7 @@ class ModelArtifact:
         known = np.isfinite(rows).any(axis=1)
         if self.meta is not None:
             if opinion is None:
-                raise ValueError(f"{self.model_id} judges the bets of {self.meta['primary']}: pass its opinion of each row")
+                raise ValueError(f"{self.model_id} judges the bets of {self.meta['primary']}: pass its opinion")
             said = np.asarray(opinion, dtype=np.float64)
             known &= np.isfinite(said) & (said != 0.0)
             rows = np.column_stack((rows, said))

@@ -38,9 +38,9 @@ class Handover:
         self._may_train = settings.model.train_on_start
         strategy = strategy_class(settings.strategy.name)
         self._learner = Learner(
-            plan.home, settings.model.name or strategy.model_name, strategy, symbols=plan.symbols, timeframe=plan.timeframe,
-            extra=settings.features.extra, months=settings.model.training_months, seed=settings.sim.seed,
-            config=plan.loaded.training_path, waited_for=plan.lock_step)
+            plan.home, settings.model.name or strategy.model_name, strategy, symbols=plan.symbols,
+            timeframe=plan.timeframe, extra=settings.features.extra, months=settings.model.training_months,
+            seed=settings.sim.seed, config=plan.loaded.training_path, waited_for=plan.lock_step)
         self._learning: asyncio.Task[LoadedModel | None] | None = None
         self._trained_at = 0
         self._take_over_at = 0

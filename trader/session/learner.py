@@ -36,8 +36,10 @@ class LoadedModel:
 class Learner:
     """Finds, loads or trains the model; everything that takes long happens in a thread or a process of its own."""
 
-    def __init__(self, home: Path, name: str, strategy: type[BaseStrategy], *, symbols: tuple[str, ...], timeframe: str, extra: tuple[str, ...],
-                 months: int, seed: int, config: Path | None, waited_for: bool = False) -> None:
+    def __init__(
+        self, home: Path, name: str, strategy: type[BaseStrategy], *, symbols: tuple[str, ...], timeframe: str,
+        extra: tuple[str, ...], months: int, seed: int, config: Path | None, waited_for: bool = False,
+    ) -> None:
         self._home = home
         self._name = name
         self._strategy = strategy

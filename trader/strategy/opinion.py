@@ -57,7 +57,8 @@ class Opinion:
         said = np.zeros(len(self._column))
         context = StrategyContext(bar, self._history, self._book, None, np.isfinite(bar.close))
         for signal in self._rule.on_slice(context):
-            said[self._column[signal.symbol]] = signal.direction * min(max(signal.strength, 0.0), 1.0)
+            if signal.symbol in self._column:
+                said[self._column[signal.symbol]] = signal.direction * min(max(signal.strength, 0.0), 1.0)
         return said
 
 
