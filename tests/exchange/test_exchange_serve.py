@@ -9,12 +9,20 @@ import subprocess
 import sys
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alpaca.common.exceptions import APIError
+from alpaca.trading.client import TradingClient
+from alpaca.trading.enums import OrderSide, TimeInForce
+from alpaca.trading.requests import LimitOrderRequest
 from exchange_markets import panel_of
+from exchange_serving import Control
 
 from trader.cli import exchange
+from trader.exchange.types import VenueRules
 from trader.utils.errors import UserError
 
 CALM = (100.0, 100.5, 99.5, 100.0)
@@ -57,6 +65,8 @@ def test_it_says_where_it_listens_and_stops_on_sigterm(bars_file: Path, tmp_path
     ("words", "expected"),
     [
         (["--cash", "lots"], "--cash 'lots' is no amount"), (["--cash", "-5"], "--cash"),
+        (["--rule", "luld"], "wants NAME=VALUE"), (["--rule", "lulled=true"], "the rules are margin_multiplier"),
+        (["--rule", "luld=7"], "bool"), (["--rule", "luld=["], "is no value"),
         (["--speed", "warp"], "speed is 'warp'"), (["--start", "2031-01-01"], "lies after the last of 6 bars"),
     ],
 )
@@ -66,6 +76,61 @@ def test_mistakes_are_named(words: list[str], expected: str) -> None:
     arguments = parser.parse_args(["exchange", "serve", *words])
     with pytest.raises(UserError, match=expected):
         exchange.build_server(arguments, panel_of({"AAPL": [CALM] * 6}), None)
+
+
+def test_rules_come_from_the_command() -> None:
+    pairs = ["slow_changes=true", "hard_to_borrow=[AAPL]", "margin_multiplier=1.5", "done_for_day=false"]
+    rules = exchange.rules_of(pairs, luld=True)
+    assert (rules.luld, rules.slow_changes, rules.hard_to_borrow) == (True, True, {"AAPL"})
+    assert rules.margin_multiplier == Decimal("1.5")
+    assert exchange.rules_of(None, luld=False) == VenueRules()
+
+
+def test_killed_in_the_midst_of_orders_it_comes_back_with_all_of_them(bars_file: Path, tmp_path: Path) -> None:
+    """An unmodified client trades, the exchange is killed without warning, the next one goes on where it was."""
+    command = [
+        sys.executable, "-m", "trader.cli.main", "exchange", "serve", "--data", str(bars_file), "--start", "2024-01-09",
+        "--speed", "lockstep", "--persist", str(tmp_path / "venue.db"), "--history-days", "9",
+    ]
+    seen: dict[str, Any] = {}
+    for life in range(3):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                ready = json.loads(process.stdout.readline())
+                trading = TradingClient("a", "b", url_override=ready["url"])
+                control = Control(ready["control_port"])
+                now = {
+                    "orders": trading.get("/orders", {"status": "all", "limit": 500}),
+                    "positions": trading.get("/positions"), "account": trading.get("/account"),
+                    "fills": trading.get("/account/activities/FILL"), "clock": trading.get("/clock"),
+                }
+                assert now == seen or not life
+                for number in range(20 * life, 20 * life + 20):
+                    wish = LimitOrderRequest(
+                        symbol="AAPL", qty=1 + number % 7, side=OrderSide.BUY, time_in_force=TimeInForce.GTC,
+                        limit_price=101 if number % 3 else 90, client_order_id=f"c{number}",
+                    )
+                    trading.submit_order(wish)
+                    if number % 5 == 4:
+                        control.post("step")
+                if life:
+                    with pytest.raises(APIError) as taken:
+                        trading.submit_order(LimitOrderRequest(
+                            symbol="AAPL", qty=1, side=OrderSide.BUY, time_in_force=TimeInForce.DAY, limit_price=90,
+                            client_order_id="c0",
+                        ))
+                    assert (taken.value.status_code, taken.value.code) == (422, 40010001)
+                seen = {
+                    "orders": trading.get("/orders", {"status": "all", "limit": 500}),
+                    "positions": trading.get("/positions"), "account": trading.get("/account"),
+                    "fills": trading.get("/account/activities/FILL"), "clock": trading.get("/clock"),
+                }
+            finally:
+                process.kill()
+    spent = sum(Decimal(fill["qty"]) * Decimal(fill["price"]) + Decimal(fill["commission"]) for fill in seen["fills"])
+    assert Decimal(seen["account"]["cash"]) == 100_000 - spent
+    assert len({order["id"] for order in seen["orders"]}) == 60
 
 
 def test_history_reaches_back_from_the_start() -> None:

@@ -16,6 +16,7 @@ from trader.utils.errors import UserError
 if TYPE_CHECKING:
     from trader.core.panel import BarPanel
     from trader.exchange.server import ExchangeServer
+    from trader.exchange.types import VenueRules
 
 EXAMPLES = """\
 examples:
@@ -25,6 +26,10 @@ examples:
       time moves only by POST http://127.0.0.1:8096/v1/step {"count": 1}; a restart goes on where it was
   alphatrade exchange serve --data AAPL.csv --start 2024-01-09 --faults faults.yaml --fault-log hits.jsonl
       one's own bars, with faults; the same seed and traffic write the same log
+  alphatrade exchange serve --data AAPL.csv --start 2024-01-09 --faults hits.jsonl
+      the log as the script: what was hit is hit again
+  alphatrade exchange serve --luld --rule slow_changes=true --rate-limit 200 --data-plan basic
+      volatility pauses, cancels and replacements that pend, and the limits of Alpaca's free plan
 
 a client: TradingClient("any", "pair", url_override="http://127.0.0.1:8095")
 
@@ -70,7 +75,7 @@ def add_parser(subparsers: Any) -> None:
     serve.add_argument("--persist", type=Path, metavar="FILE", help="keep the venue in this file; go on from it")
     serve.add_argument("--cash", default="100000", help="deposit in dollars (default: 100000)")
     serve.add_argument("--seed", type=int, default=0, help="of the ids (default: 0)")
-    serve.add_argument("--faults", type=Path, metavar="FILE", help="YAML or JSON script of what goes wrong")
+    serve.add_argument("--faults", type=Path, metavar="FILE", help="YAML or JSON script of what goes wrong, or a log")
     serve.add_argument("--fault-log", type=Path, metavar="FILE", help="write every hit of a fault there as JSON lines")
     serve.add_argument(
         "--key", action="append", metavar="ID:SECRET",
@@ -83,6 +88,13 @@ def add_parser(subparsers: Any) -> None:
     serve.add_argument(
         "--data-plan", choices=("unlimited", "basic", "plus"), default="unlimited",
         help="limits of the data stream; basic: iex alone, 30 symbols, one connection; plus: one connection a feed",
+    )
+    serve.add_argument(
+        "--luld", action="store_true", help="pause symbols that open beyond their limit-up limit-down price bands"
+    )
+    serve.add_argument(
+        "--rule", action="append", metavar="NAME=VALUE",
+        help="change what the broker allows, like slow_changes=true or hard_to_borrow=[AAPL]; may be repeated",
     )
     serve.set_defaults(run=run_serve)
 
@@ -165,7 +177,8 @@ def build_server(
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)} is no port; 0 takes a free one")
     script = load_fault_script(args.faults) if args.faults else None
     venue = Venue(
-        panel, start_index=start_index, cash=cash, fill_model=RealisticFillSimulator(), seed=args.seed
+        panel, start_index=start_index, cash=cash, fill_model=RealisticFillSimulator(), seed=args.seed,
+        rules=rules_of(args.rule, luld=args.luld),
     )
     try:
         return ExchangeServer(
@@ -176,6 +189,28 @@ def build_server(
         )
     except ValueError as error:
         raise UserError(f"--{error}") from None
+
+
+def rules_of(pairs: list[str] | None, *, luld: bool) -> VenueRules:
+    """The broker's rules with those of the command; UserError for what is no rule or no value of it."""
+    import yaml
+
+    from trader.exchange.fault_rules import changed_rules
+    from trader.exchange.types import VenueRules
+
+    changes: dict[str, Any] = {"luld": True} if luld else {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise UserError(f"--rule {pair!r} wants NAME=VALUE, like slow_changes=true")
+        try:
+            changes[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--rule {pair!r}: {value!r} is no value; write true, 2.5 or [AAPL, MSFT]") from None
+    try:
+        return changed_rules(VenueRules(), changes)
+    except ValueError as error:
+        raise UserError(f"--rule: {error}") from None
 
 
 def api_keys(pairs: list[str] | None) -> dict[str, str] | None:
