@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from trader.exchange import http_connection
 from trader.exchange.errors import VenueError
-from trader.exchange.http import MAX_BODY, MAX_HEAD, Request, RequestReader
+from trader.exchange.http import MAX_BODY, MAX_HEAD, Heads, Request, RequestReader
 from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue
 
@@ -111,7 +111,7 @@ def test_the_reader_takes_any_bytes_in_any_pieces(parts: list[bytes], size: int)
     data = b"".join(parts)
 
     def read(pieces: list[bytes]) -> tuple[list[Request], int | None]:
-        reader, found = RequestReader(), []
+        reader, found = RequestReader(Heads()), []
         for piece in pieces:
             reader.feed(piece)
             try:
@@ -225,7 +225,7 @@ async def test_whoever_does_not_read_is_not_read_from(server: ExchangeServer) ->
     for _ in range(40):
         writer.write(request * 500)
         await asyncio.sleep(0.005)
-    (connection,) = server._connections
+    (connection,) = server._clients.connections
     assert connection.transport is not None
     assert connection.transport.get_write_buffer_size() < 2 * MAX_BODY
     assert connection._reader.buffered < 2 * MAX_BODY
@@ -291,7 +291,7 @@ async def test_huge_and_endless_messages(server: ExchangeServer) -> None:
     writer.write(HANDSHAKE % (b"/stream", b"") + masked(b"x", 1, fin=False) + masked(b"", 0, fin=False) * 50_000)
     await writer.drain()
     await asyncio.sleep(0.05)
-    (connection,) = server._connections
+    (connection,) = server._clients.connections
     assert len(connection._upgraded._parts) == 1            # fragments of nothing are not kept
     writer.write(masked(b"", 0))
     heard = await asyncio.wait_for(reader.readuntil(b"is expected"), 10)
@@ -307,7 +307,7 @@ async def test_a_flood_of_pings_by_a_client_that_does_not_read(server: ExchangeS
     for _ in range(60):
         writer.write(masked(b"p" * 125, 9) * 2_000)
         await asyncio.sleep(0.002)
-    (connection,) = server._connections
+    (connection,) = server._clients.connections
     assert connection.transport is not None
     assert connection.transport.get_write_buffer_size() < 2 * MAX_BODY
     writer.transport.abort()

@@ -13,25 +13,22 @@ import msgspec
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.fault_rules import FAULTS, SocketFault, read_faults
 from trader.exchange.http import Request, Response, error_response, json_response
+from trader.exchange.http_connection import Gate, Reply
 from trader.exchange.wire import text
 
 if TYPE_CHECKING:
     from trader.exchange.server import ExchangeServer
 
-LOCKSTEP = "lockstep"
 MAX_STEPS = 1_000_000
 FAULT_PATH = "/v1/faults/"
 MARKET_PATH = "/v1/market/"
+STEP = ("POST", "/v1/step")
 ControlHandler = Callable[["ExchangeServer", dict[str, Any]], dict[str, Any]]
 
 
-def step(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
-    """Play ``count`` bars (1 unless given), or up to the moment ``until_ns``, when nothing else drives the venue.
-
-    ``trade_updates`` is the ``seq`` of the last trade update so far, ``bars`` the ``seq`` of the last bar message,
-    ``symbols`` the symbols with a bar in the last slice: a client that has seen those has seen everything.
-    """
-    if server.running:
+def wish_of_step(server: ExchangeServer, body: dict[str, Any]) -> Callable[[], bool]:
+    """What `step` wants, as a question to ask before each bar."""
+    if server.pace.running:
         raise refusal("running")
     until = body.get("until_ns")
     count = body.get("count", 1 if until is None else MAX_STEPS)
@@ -39,29 +36,53 @@ def step(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
         raise refusal("malformed", detail=f"count must be a whole number from 1 to {MAX_STEPS}")
     if until is not None and (not isinstance(until, int) or isinstance(until, bool)):
         raise refusal("malformed", detail="until_ns must be a whole number of nanoseconds")
-    symbols: list[str] = []
-    for _ in range(count):
-        if server.venue.done or (until is not None and server.venue.now_ns >= until):
-            break
-        symbols = server.advance()
-    return {**progress(server), "symbols": symbols}
+    venue = server.venue
+    last = venue.index + count
+    return lambda: venue.index < last and (until is None or venue.now_ns < until)
+
+
+def step(server: ExchangeServer, request: Request, reply: Reply) -> None:
+    """Play ``count`` bars (1 unless given), or up to the moment ``until_ns``, when nothing else drives the venue.
+
+    ``trade_updates`` is the ``seq`` of the last trade update so far, ``bars`` the ``seq`` of the last bar message,
+    ``symbols`` the symbols with a bar in the last slice: a client that has seen those has seen everything. The answer
+    comes when all bars have been played; until then the orders of others wait.
+    """
+    wanted: Callable[[], bool] | None = None
+
+    def read(body: dict[str, Any]) -> dict[str, Any]:
+        nonlocal wanted
+        wanted = wish_of_step(server, body)
+        return {}
+
+    refused = _answered(request, read)
+    if wanted is None:
+        reply(refused)
+        return
+    server.pace.walk(
+        wanted, lambda symbols: reply(json_response({**progress(server), "symbols": symbols})),
+        lambda: reply(error_response(refusal("internal"))),
+    )
 
 
 def set_speed(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     """Real time × ``speed``, or ``lockstep``."""
-    server.set_speed(body.get("speed", ""))
+    try:
+        server.pace.set_speed(body.get("speed", ""))
+    except ValueError as error:
+        raise refusal("malformed", detail=str(error)) from None
     return progress(server)
 
 
 def pause(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     """Let time stand still; requests are answered all the same."""
-    server.set_paused(True)
+    server.pace.set_paused(True)
     return progress(server)
 
 
 def resume(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     """Let time go on."""
-    server.set_paused(False)
+    server.pace.set_paused(False)
     return progress(server)
 
 
@@ -72,7 +93,7 @@ def progress(server: ExchangeServer) -> dict[str, Any]:
         "done": venue.done, "index": venue.index,
         "bar_ts_ns": int(venue.panel.ts_ns[venue.index - 1]) if venue.index else None,
         "now_ns": venue.now_ns, "trade_updates": venue.desk.event_count, "bars": server.data_stream.bars_sent,
-        "speed": server.speed, "paused": server.paused,
+        "speed": server.pace.speed, "paused": server.pace.paused,
     }
 
 
@@ -161,7 +182,6 @@ def post_market(server: ExchangeServer, name: str, body: dict[str, Any]) -> dict
 
 
 CONTROL_ROUTES: dict[tuple[str, str], ControlHandler] = {
-    ("POST", "/v1/step"): step,
     ("POST", "/v1/speed"): set_speed,
     ("POST", "/v1/pause"): pause,
     ("POST", "/v1/resume"): resume,
@@ -174,27 +194,44 @@ CONTROL_ROUTES: dict[tuple[str, str], ControlHandler] = {
 }
 
 
+def control_gate(server: ExchangeServer) -> Gate:
+    """Everything is answered at once but steps, which may take their time, one after the other."""
+    def gate(request: Request, answer: Callable[[], Response], reply: Reply) -> None:
+        if (request.method, request.path) == STEP:
+            server.pace.after_walk(lambda: step(server, request, reply))
+        else:
+            reply(answer())
+    return gate
+
+
 def answer_control(server: ExchangeServer, request: Request) -> Response:
     """Find and run a control request."""
     method, path = request.method, request.path
+
+    def run(body: dict[str, Any]) -> dict[str, Any]:
+        handler = CONTROL_ROUTES.get((method, path))
+        if handler is not None:
+            return handler(server, body)
+        if method == "DELETE" and path.startswith(FAULT_PATH):
+            return delete_fault(server, path.removeprefix(FAULT_PATH))
+        if method == "POST" and path.startswith(MARKET_PATH):
+            return post_market(server, path.removeprefix(MARKET_PATH), body)
+        raise refusal("endpoint_not_found")
+
+    return _answered(request, run)
+
+
+def _answered(request: Request, run: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
+    """Read a control request's body and run something with it."""
     try:
         if "origin" in request.headers:
             raise VenueError(403, 40310000, "the control API is not for pages in a browser")
         body = msgspec.json.decode(request.body) if request.body else {}
-        if path == FAULT_PATH[:-1] and method == "POST" and isinstance(body, list):
+        if request.path == FAULT_PATH[:-1] and request.method == "POST" and isinstance(body, list):
             body = {"faults": body}
         if not isinstance(body, dict):
             raise refusal("malformed", detail="the body must be a JSON object")
-        handler = CONTROL_ROUTES.get((method, path))
-        if handler is not None:
-            answer = handler(server, body)
-        elif method == "DELETE" and path.startswith(FAULT_PATH):
-            answer = delete_fault(server, path.removeprefix(FAULT_PATH))
-        elif method == "POST" and path.startswith(MARKET_PATH):
-            answer = post_market(server, path.removeprefix(MARKET_PATH), body)
-        else:
-            raise refusal("endpoint_not_found")
-        return json_response(answer)
+        return json_response(run(body))
     except VenueError as error:
         return error_response(error)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from trader.exchange import desk, matching, splits, venue
 from trader.exchange.checks import CLASSES, TIMES_IN_FORCE, TYPES
-from trader.exchange.control import CONTROL_ROUTES
+from trader.exchange.control import CONTROL_ROUTES, STEP, step
 from trader.exchange.data_routes import DATA_ROUTES
 from trader.exchange.data_stream import CHANNELS, DATA_PLANS
 from trader.exchange.data_stream import ERRORS as STREAM_ERRORS
@@ -126,7 +126,10 @@ def markdown() -> str:
         })),
         "## Control API (a loopback port of its own)",
         _table(("call", "what it does"), [
-            *((f"`{method} {path}`", _summary(handler)) for (method, path), handler in CONTROL_ROUTES.items()),
+            *(
+                (f"`{method} {path}`", _summary(does))
+                for (method, path), does in {STEP: step, **CONTROL_ROUTES}.items()
+            ),
             ("`DELETE /v1/faults/ID`", "Disarm one fault."),
             *((f"`POST /v1/market/{name}`", _summary(event)) for name, event in EVENTS.items()),
         ]),

@@ -26,6 +26,27 @@ TAPE = "C"
 _CORNERS = 4
 
 
+class BarMessage(msgspec.Struct, gc=False):
+    """A bar as it is told; ``n`` and ``vw`` are None where the bars do not know them.
+
+    ``t`` is the bar's start as the format writes it: a text, an extension, or plain ns while it may still change.
+    ``i`` is the number of the slice, ``seq`` that of the message; both are additions to Alpaca's fields.
+    """
+
+    T: str
+    S: str
+    o: float
+    h: float
+    l: float
+    c: float
+    v: int | float
+    n: int | None
+    vw: float | None
+    t: str | msgspec.msgpack.Ext | int | None
+    i: int
+    seq: int
+
+
 class Outgoing(NamedTuple):
     """A message on its way, with the channel that it belongs to."""
 
@@ -40,13 +61,16 @@ def timestamp_ext(ns: int) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(TIMESTAMP_EXT, (rest << 34 | seconds).to_bytes(8, "big"))
 
 
+_to_json = msgspec.json.Encoder().encode
+_to_msgpack = msgspec.msgpack.Encoder().encode
+
+
 def encode(message: Message, *, binary: bool) -> bytes:
     """One message in JSON or msgpack."""
     moment = message.get("t")
-    if binary:
-        body = {**message, "t": timestamp_ext(moment)} if isinstance(moment, int) else message
-        return msgspec.msgpack.encode(body)
-    return msgspec.json.encode({**message, "t": rfc3339(moment)} if isinstance(moment, int) else message)
+    if isinstance(moment, int):
+        message = {**message, "t": timestamp_ext(moment) if binary else rfc3339(moment)}
+    return _to_msgpack(message) if binary else _to_json(message)
 
 
 def array_of(parts: list[bytes], *, binary: bool) -> bytes:
@@ -73,6 +97,7 @@ class SliceMessages:
 
     def __init__(self, panel: BarPanel, i: int, half_spread_bps: float) -> None:
         self._panel = panel
+        self._symbols = panel.symbols
         self._i = i
         self._half = half_spread_bps / 1e4
         self.start_ns = int(panel.ts_ns[i])
@@ -84,16 +109,31 @@ class SliceMessages:
         self._count = None if panel.trade_count is None else panel.trade_count[i].tolist()
         self.columns = [column for column, close in enumerate(self._close) if close == close]
 
-    def bar(self, column: int, seq: int, kind: str = "b") -> Message:
-        """The completed bar; ``t`` is its start."""
+    def bar_message(
+        self, column: int, seq: int, moment: str | msgspec.msgpack.Ext | int | None, kind: str = "b"
+    ) -> BarMessage:
+        """The completed bar; ``moment`` is its start."""
+        volume = self._volume[column]
         vwap = math.nan if self._vwap is None else self._vwap[column]
         count = math.nan if self._count is None else self._count[column]
-        return {
-            "T": kind, "S": self._panel.symbols[column], "o": self._open[column], "h": self._high[column],
-            "l": self._low[column], "c": self._close[column], "v": number_json(self._volume[column]),
-            "n": None if count != count else int(count), "vw": None if vwap != vwap else vwap,
-            "t": self.start_ns, "i": self._i, "seq": seq,
-        }
+        return BarMessage(
+            kind, self._symbols[column], self._open[column], self._high[column], self._low[column],
+            self._close[column], int(volume) if volume.is_integer() else volume,
+            None if count != count else int(count), None if vwap != vwap else vwap, moment, self._i, seq,
+        )
+
+    def bar(self, column: int, seq: int, kind: str = "b") -> Message:
+        """The completed bar as a message that may still be changed."""
+        fields: Message = msgspec.to_builtins(self.bar_message(column, seq, self.start_ns, kind))
+        return fields
+
+    def encoded_bars(self, numbered: list[tuple[int, int]], *, binary: bool) -> list[bytes]:
+        """Bars in JSON or msgpack, by column and ``seq``."""
+        if binary:
+            moment = timestamp_ext(self.start_ns)
+            return [_to_msgpack(self.bar_message(column, seq, moment)) for column, seq in numbered]
+        written = rfc3339(self.start_ns)
+        return [_to_json(self.bar_message(column, seq, written)) for column, seq in numbered]
 
     def daily_bar(self, column: int, first: int) -> Message:
         """The session so far, from bar ``first`` of the panel on."""

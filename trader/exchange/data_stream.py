@@ -1,8 +1,9 @@
 """The market data WebSocket (`/v2/iex`, `/v2/sip`): JSON or msgpack, subscriptions, and the market as it happens.
 
-A message is encoded once for each format, whoever wants it; frames carry as many as came together. A bar message has
-Alpaca's fields and two more: ``i``, the number of its slice, and ``seq``, which counts the bar messages of the
-server's life from 1, whether somebody subscribed to them or not.
+A message is encoded once for each format, whoever wants it. Listeners with one format and one wish share a lane: what
+they hear is put into frames once, and frames carry as many messages as came together, of several slices where the
+venue moves on by several at once. A bar message has Alpaca's fields and two more: ``i``, the number of its slice, and
+``seq``, which counts the bar messages of the server's life from 1, whether somebody subscribed to them or not.
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ DATA_PLANS = {
 }
 
 
+Wish = tuple[bool, tuple[frozenset[str], ...]]
+
+
 class Subscriber:
     """What one connection has shown and asked for."""
 
@@ -61,16 +65,35 @@ class Subscriber:
         self.timer = timer
         self.authenticated = False
         self.channels: dict[str, set[str]] = {channel: set() for channel in CHANNELS}
-        self.wish: tuple[object, ...] = ()
 
-    def settle(self) -> None:
-        """Note what makes this subscriber's frames differ from others'."""
-        self.wish = (self.binary, *(frozenset(wanted) for wanted in self.channels.values()))
+    @property
+    def wish(self) -> Wish:
+        """What makes this subscriber's frames differ from others'."""
+        return self.binary, tuple(frozenset(wanted) for wanted in self.channels.values())
 
-    def wants(self, channel: str, symbol: str) -> bool:
-        """Whether a message of this channel and symbol goes there."""
-        wanted = self.channels[channel]
-        return symbol in wanted or "*" in wanted
+
+class Lane:
+    """The listeners of one format and one wish, and the messages that wait for them, encoded."""
+
+    __slots__ = ("all_bars", "binary", "channels", "parts", "sockets")
+
+    def __init__(self, wish: Wish) -> None:
+        self.binary, wanted = wish
+        self.channels = dict(zip(CHANNELS, wanted, strict=True))
+        self.all_bars = "*" in self.channels["bars"]
+        self.sockets: list[WebSocket] = []
+        self.parts: list[bytes] = []
+
+    def send(self) -> None:
+        """Let what waits leave, in frames that clients can read, all in one piece."""
+        parts, binary = self.parts, self.binary
+        ready = b"".join(
+            frame(array_of(parts[at : at + FRAME_MESSAGES], binary=binary), binary=binary)
+            for at in range(0, len(parts), FRAME_MESSAGES)
+        )
+        parts.clear()
+        for socket in self.sockets:
+            socket.send(ready)
 
 
 class DataStream:
@@ -82,13 +105,21 @@ class DataStream:
         When set, it gets every batch of messages in place of `deliver`.
     bars_sent : int
         The ``seq`` of the last bar message.
+    held : int
+        How many bar messages wait since `hold`, whether somebody wants them or not.
     """
 
-    def __init__(self, authorize: Authorize, plan: DataPlan | None = None) -> None:
+    def __init__(
+        self, authorize: Authorize, plan: DataPlan | None = None, before_telling: Callable[[], None] = lambda: None,
+    ) -> None:
         self._authorize = authorize
+        self._before_telling = before_telling       # makes durable what is told next
         self.plan = plan or DataPlan()
         self._subscribers: dict[WebSocket, Subscriber] = {}
-        self._wanted: dict[str, set[str]] | None = None     # all that is subscribed to, while nobody changes it
+        self._lanes: list[Lane] | None = None               # while nobody changes what is subscribed to
+        self._wanted: dict[str, frozenset[str]] = {}        # all that is subscribed to, by channel
+        self._holding = False
+        self.held = 0
         self.bars_sent = 0
         self.tamper: Tamper | None = None
         self._actions: dict[str, Callable[[WebSocket, Subscriber, Message], None]] = {
@@ -141,13 +172,12 @@ class DataStream:
         """The error that precedes the end of a connection that does not read."""
         subscriber = self._subscribers[socket]
         subscriber.channels = {channel: set() for channel in CHANNELS}
-        subscriber.settle()
-        self._wanted = None
+        self._lanes = None
         return self._frame({"T": "error", "code": 407, "msg": ERRORS[407]}, binary=subscriber.binary)
 
     def closed(self, socket: WebSocket) -> None:
         """Forget the socket."""
-        self._wanted = None
+        self._lanes = None
         subscriber = self._subscribers.pop(socket, None)
         if subscriber is not None:
             subscriber.timer.cancel()
@@ -218,14 +248,15 @@ class DataStream:
         ) > MAX_SYMBOLS:
             self.error(socket, 405)                 # the set stays as it was
             return
+        self.flush()                                # what was said before the change goes by the old wish
         subscriber.channels = after
-        subscriber.settle()
-        self._wanted = None
+        self._lanes = None
         self._say(socket, {"T": "subscription", **{name: sorted(symbols) for name, symbols in after.items()}})
 
     def _say(self, socket: WebSocket, message: Message) -> None:
         subscriber = self._subscribers.get(socket)
         if subscriber is not None:
+            self.flush()
             socket.send(self._frame(message, binary=subscriber.binary))
 
     @staticmethod
@@ -240,72 +271,131 @@ class DataStream:
         Returns the symbols that had a bar.
         """
         made = SliceMessages(panel, i, half_spread_bps)
-        first = self.bars_sent + 1
-        self.bars_sent += len(made.columns)
-        names = panel.symbols
-        wanted = self._wanted or self._gather()
+        names, columns, first = panel.symbols, made.columns, self.bars_sent + 1
+        self.bars_sent += len(columns)
+        self.held += len(columns)
+        lanes = self._lanes
+        if lanes is None:
+            lanes = self._gather()
+        if lanes:
+            wanted = self._wanted
+            ticks = self._ticks(made, names)
+            bars = [
+                (column, seq) for seq, column in enumerate(columns, first) if asked(wanted["bars"], names[column])
+            ] if wanted["bars"] else []
+            rest = self._days_and_bands(made, names, session_start)
+            if self.tamper is not None:
+                told = [Outgoing("bars", names[column], made.bar(column, seq)) for column, seq in bars]
+                self.tamper([*ticks, *told, *rest])
+            else:
+                self._queue(ticks)
+                if bars:
+                    self._queue_bars(made, names, bars)
+                self._queue(rest)
+                if not self._holding:
+                    self.flush()
+        return [names[column] for column in columns]
+
+    def _ticks(self, made: SliceMessages, names: tuple[str, ...]) -> list[Outgoing]:
+        """Trades and quotes of a slice, as far as somebody wants them, in the order of time."""
+        trades_wanted, quotes_wanted = (self._wanted[channel] for channel in LIMITED)
         batch: list[Outgoing] = []
-        if wanted["trades"] or wanted["quotes"]:
+        if trades_wanted or quotes_wanted:
             for column in made.columns:
-                trades, quotes = (asked(wanted[channel], names[column]) for channel in LIMITED)
+                trades, quotes = asked(trades_wanted, names[column]), asked(quotes_wanted, names[column])
                 if trades or quotes:
                     batch.extend(made.ticks(column, trades=trades, quotes=quotes))
             batch.sort(key=lambda outgoing: outgoing.message["t"])
-        if wanted["bars"]:
-            batch.extend(
-                Outgoing("bars", names[column], made.bar(column, first + n))
-                for n, column in enumerate(made.columns) if asked(wanted["bars"], names[column])
-            )
+        return batch
+
+    def _days_and_bands(self, made: SliceMessages, names: tuple[str, ...], session_start: int) -> list[Outgoing]:
+        """The day so far and the price bands after a slice, as far as somebody wants them."""
+        batch: list[Outgoing] = []
         for channel, make in (
             ("dailyBars", lambda column: made.daily_bar(column, session_start)), ("lulds", made.luld),
         ):
-            if wanted[channel]:
+            if self._wanted[channel]:
                 batch.extend(
                     Outgoing(channel, names[column], make(column))
-                    for column in made.columns if asked(wanted[channel], names[column])
+                    for column in made.columns if asked(self._wanted[channel], names[column])
                 )
-        self.publish(batch)
-        return [names[column] for column in made.columns]
+        return batch
 
     def publish(self, batch: list[Outgoing]) -> None:
         """Send messages to whoever wants them, through whoever tampers with them."""
         (self.tamper or self.deliver)(batch)
 
     def deliver(self, batch: list[Outgoing]) -> None:
-        """Send messages to whoever wants them, as they are."""
+        """Send messages to whoever wants them, as they are, after those that wait."""
+        if batch:
+            self._queue(batch)
+            self.flush()
+
+    def hold(self) -> None:
+        """Let the messages of the slices that come wait for each other, until `release`."""
+        self._holding = True
+        self.held = 0
+
+    def release(self) -> None:
+        """Send what waits."""
+        self._holding = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits now."""
+        lanes = [lane for lane in self._lanes or () if lane.parts]
+        if lanes:
+            self._before_telling()
+            for lane in lanes:
+                lane.send()
+
+    def _queue(self, batch: list[Outgoing]) -> None:
+        """Put messages into the lanes that want them."""
         if not batch:
             return
         encoded: dict[bool, list[bytes]] = {}
-        frames: dict[tuple[object, ...], list[bytes]] = {}
-        for socket, subscriber in tuple(self._subscribers.items()):
-            if not subscriber.wish:
-                continue
-            ready = frames.get(subscriber.wish)
-            if ready is None:
-                binary = subscriber.binary
-                if binary not in encoded:
-                    encoded[binary] = [encode(outgoing.message, binary=binary) for outgoing in batch]
-                parts = [
-                    part for part, (channel, symbol, _) in zip(encoded[binary], batch, strict=True)
-                    if subscriber.wants(channel, symbol)
-                ]
-                ready = frames[subscriber.wish] = [
-                    frame(array_of(parts[at : at + FRAME_MESSAGES], binary=binary), binary=binary)
-                    for at in range(0, len(parts), FRAME_MESSAGES)
-                ]
-            for data in ready:
-                socket.send(data)
+        for lane in self._gather() if self._lanes is None else self._lanes:
+            binary = lane.binary
+            if binary not in encoded:
+                encoded[binary] = [encode(outgoing.message, binary=binary) for outgoing in batch]
+            lane.parts.extend(
+                part for part, (channel, symbol, _) in zip(encoded[binary], batch, strict=True)
+                if asked(lane.channels[channel], symbol)
+            )
 
-    def _gather(self) -> dict[str, set[str]]:
-        """All that is subscribed to, by channel."""
+    def _queue_bars(self, made: SliceMessages, names: tuple[str, ...], bars: list[tuple[int, int]]) -> None:
+        """Put the bars of a slice, by column and ``seq``, into the lanes that want them."""
+        encoded: dict[bool, list[bytes]] = {}
+        for lane in self._lanes or ():
+            binary = lane.binary
+            if binary not in encoded:
+                encoded[binary] = made.encoded_bars(bars, binary=binary)
+            if lane.all_bars:
+                lane.parts += encoded[binary]
+            elif lane.channels["bars"]:
+                wanted = lane.channels["bars"]
+                lane.parts.extend(
+                    part for part, (column, _) in zip(encoded[binary], bars, strict=True) if names[column] in wanted
+                )
+
+    def _gather(self) -> list[Lane]:
+        """Sort the connections that want anything into lanes."""
+        lanes: dict[Wish, Lane] = {}
+        for socket, subscriber in self._subscribers.items():
+            if any(subscriber.channels.values()):
+                wish = subscriber.wish
+                lane = lanes.get(wish)
+                if lane is None:
+                    lane = lanes[wish] = Lane(wish)
+                lane.sockets.append(socket)
+        self._lanes = found = list(lanes.values())
         self._wanted = {
-            channel: set().union(*(subscriber.channels[channel] for subscriber in self._subscribers.values()))
-            for channel in CHANNELS
+            channel: frozenset().union(*(lane.channels[channel] for lane in found)) for channel in CHANNELS
         }
-        return self._wanted
+        return found
 
 
-def asked(wanted: set[str], symbol: str) -> bool:
+def asked(wanted: frozenset[str], symbol: str) -> bool:
     """Whether a set of wishes covers a symbol."""
     return symbol in wanted or "*" in wanted
 

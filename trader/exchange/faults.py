@@ -130,7 +130,9 @@ class FaultPlan:
 
     def watches(self, kind: type[Fault]) -> bool:
         """Whether a fault of this kind can still hit."""
-        return any(isinstance(armed.fault, kind) and not armed.spent for armed in self._armed.values())
+        return bool(self._armed) and any(
+            isinstance(armed.fault, kind) and not armed.spent for armed in self._armed.values()
+        )
 
     def strike(self, kind: type[Fault], matches: Callable[[Any], bool], what: What) -> list[Fault]:
         """The faults of a kind that hit here, in the order of their arming; every hit is logged."""

@@ -1,10 +1,13 @@
 """HTTP/1.1 as values: requests cut off a stream of bytes, answers turned into bytes. No sockets, no orders, no markets.
 
-Only what API clients send: a head, then a body of known length or in chunks.
+Only what API clients send: a head, then a body of known length or in chunks. A client that keeps its connection says
+the same head again and again: what was read from it once is kept by its bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -15,7 +18,10 @@ from trader.exchange.errors import VenueError, refusal
 MAX_HEAD = 32_768
 MAX_BODY = 1_048_576
 MAX_CHUNK_LINE = 256
+KNOWN_HEADS = 512                   # heads that are kept as read
+KNOWN_BYTES = 2_048                 # longer ones are read anew each time
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+JSON = "application/json; charset=UTF-8"
 
 REASONS = {
     200: "OK", 204: "No Content", 207: "Multi-Status", 400: "Bad Request", 401: "Unauthorized",
@@ -26,19 +32,20 @@ REASONS = {
 }
 
 
-class Request(NamedTuple):
-    """One request. Header names are lower case; of repeated ones the last counts."""
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """One request. Header names are lower case; of repeated ones the last counts.
+
+    ``websocket`` says that the client asks for a WebSocket; other upgrades are not ours and are ignored, as HTTP
+    allows. Query and headers may be shared with other requests.
+    """
 
     method: str
     path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def websocket(self) -> bool:
-        """Whether the client asks for a WebSocket; other upgrades are not ours and are ignored, as HTTP allows."""
-        return "upgrade" in self.headers and self.headers["upgrade"].lower() == "websocket"
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes = b""
+    keep_alive: bool = True
+    websocket: bool = False
 
 
 class Response(NamedTuple):
@@ -46,22 +53,34 @@ class Response(NamedTuple):
 
     status: int
     body: bytes = b""
-    content_type: str = "application/json; charset=UTF-8"
+    content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
 
-    def wire(self, *, keep_alive: bool) -> bytes:
-        """The bytes of head and body."""
-        extra = "".join(f"{name}: {value}\r\n" for name, value in self.headers)
-        kind = f"Content-Type: {self.content_type}\r\n" if self.body else ""
-        length = "" if self.status == 204 else f"Content-Length: {len(self.body)}\r\n"
-        connection = "" if keep_alive else "Connection: close\r\n"
-        head = f"HTTP/1.1 {self.status} {REASONS.get(self.status, 'Unknown')}\r\n{kind}{length}{extra}{connection}\r\n"
-        return head.encode("latin-1") + self.body
+    def wire(self, *, keep_alive: bool, extra: bytes = b"") -> bytes:
+        """The bytes of head and body; ``extra`` is one more line of the head, or several, with their ends."""
+        status, body, content_type, headers = self
+        if headers:
+            extra += "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+        if status == 204:
+            return b"%b%b\r\n%b" % (_opening(status, "", keep_alive), extra, body)
+        opening = _opening(status, content_type if body else "", keep_alive)
+        return b"%bContent-Length: %d\r\n%b\r\n%b" % (opening, len(body), extra, body)
+
+
+@lru_cache(maxsize=256)
+def _opening(status: int, content_type: str, keep_alive: bool) -> bytes:
+    """The lines of an answer's head that are the same for many."""
+    kind = f"Content-Type: {content_type}\r\n" if content_type else ""
+    connection = "" if keep_alive else "Connection: close\r\n"
+    return f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}\r\n{kind}{connection}".encode("latin-1")
+
+
+_to_json = msgspec.json.Encoder().encode
 
 
 def json_response(value: object, status: int = 200) -> Response:
     """Any JSON value as an answer."""
-    return Response(status, msgspec.json.encode(value))
+    return Response(status, _to_json(value))
 
 
 def error_response(error: VenueError) -> Response:
@@ -69,25 +88,66 @@ def error_response(error: VenueError) -> Response:
     return json_response(error.body(), error.http_status)
 
 
-class RequestReader:
-    """Cuts requests off the bytes of one connection; holds at most a head and a body.
+class Head(NamedTuple):
+    """What a request's head says: the request without its body, and how the body comes."""
 
-    `feed` takes bytes, `next` gives a request when one is complete and raises VenueError for what is none.
+    request: Request
+    length: int
+    chunked: bool
+    asks: bool                      # for leave to send the body
+
+
+class Heads:
+    """Heads by their bytes, as read; holds a bounded number of short ones, the oldest goes first.
+
+    A head alone decides what is read from it, so that nothing kept here can grow old. Only heads whose body has a
+    known length are kept.
     """
 
     def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, data: bytes) -> Head | None:
+        """A head that is known; ``data`` goes to the end of its empty line."""
+        return self._known.get(data)
+
+    def read(self, data: bytes) -> Head:
+        """A head, known or not; VenueError when it is none."""
+        head = self._known.get(data)
+        if head is None:
+            head = read_head(data[:-4])
+            if len(data) <= KNOWN_BYTES and not (head.chunked or head.asks or head.request.websocket):
+                if len(self._known) >= KNOWN_HEADS:
+                    del self._known[next(iter(self._known))]
+                self._known[data] = head
+        return head
+
+
+class RequestReader:
+    """Cuts requests off the bytes of one connection; holds at most a head and a body.
+
+    `feed` takes bytes, `next` gives a request when one is complete and raises VenueError for what is none. `whole`
+    is the short way for what clients do nearly always. ``heads`` may be shared by connections.
+    """
+
+    __slots__ = ("_asks", "_buffer", "_chunks", "_head", "_heads", "_looked", "_raw")
+
+    def __init__(self, heads: Heads) -> None:
+        self._heads = heads
         self._buffer = bytearray()
         self._looked = 0                            # no end of the head before this offset
-        self._request: Request | None = None        # its head is read, its body is not complete
-        self._length = 0
+        self._head: Head | None = None              # is read, its body is not complete
         self._chunks: bytearray | None = None
-        self._head = b""
+        self._raw = b""                             # the head of an upgrade as it came
         self._asks = False                          # for leave to send the body
 
     @property
     def started(self) -> bool:
         """Whether a part of a request has arrived."""
-        return self._request is not None or bool(self._buffer)
+        return self._head is not None or bool(self._buffer)
 
     @property
     def buffered(self) -> int:
@@ -99,69 +159,62 @@ class RequestReader:
         asked, self._asks = self._asks and not self._buffer, False
         return asked
 
+    def whole(self, data: bytes) -> Request | None:
+        """The request that ``data`` is, no more and no less, with a head that is known; None: feed it."""
+        if self._buffer or self._head is not None:
+            return None
+        end = data.find(b"\r\n\r\n") + 4
+        head = self._heads.get(data[:end])
+        if head is None or end + head.length != len(data):
+            return None
+        request = head.request
+        return _with_body(request, data[end:]) if head.length else request
+
     def feed(self, data: bytes) -> None:
         """More bytes of the client."""
         self._buffer += data
 
     def next(self) -> Request | None:
         """The next complete request; None while there is none."""
-        if self._request is None and not self._take_head():
+        if self._head is None and not self._take_head():
             return None
-        assert self._request is not None
-        request = self._request
-        if request.websocket:
-            body = b""
-        elif self._chunks is not None:
+        assert self._head is not None
+        request, length, _, _ = self._head
+        body = b""
+        if self._chunks is not None:
             if not self._take_chunks(self._chunks):
                 return None
             body = bytes(self._chunks)
-        else:
-            if len(self._buffer) < self._length:
+        elif length and not request.websocket:
+            if len(self._buffer) < length:
                 return None
-            body = bytes(self._buffer[: self._length])
-            del self._buffer[: self._length]
-        self._request, self._chunks = None, None
-        if not body:
-            return request
-        return Request(request.method, request.path, request.query, request.headers, body)
+            body = bytes(self._buffer[:length])
+            del self._buffer[:length]
+        self._head, self._chunks = None, None
+        return _with_body(request, body) if body else request
 
     def take_rest(self) -> bytes:
         """The head of the last request as it came and all that followed it: what an upgrade goes on with."""
-        rest = self._head + bytes(self._buffer)
+        rest = self._raw + bytes(self._buffer)
         self._buffer.clear()
         return rest
 
     def _take_head(self) -> bool:
         buffer = self._buffer
         end = buffer.find(b"\r\n\r\n", self._looked)
+        if end > MAX_HEAD or (end < 0 and len(buffer) > MAX_HEAD):
+            raise refusal("malformed", detail="request head is too large")
         if end < 0:
-            if len(buffer) > MAX_HEAD:
-                raise refusal("malformed", detail="request head is too large")
             self._looked = max(0, len(buffer) - 3)
             return False
-        if end > MAX_HEAD:
-            raise refusal("malformed", detail="request head is too large")
-        head = bytes(buffer[:end])
-        request = parse_head(head)
-        self._length = 0
-        self._chunks = None
-        coding = request.headers.get("transfer-encoding")
-        declared = request.headers.get("content-length")
-        if coding is not None:
-            if coding.lower() != "chunked" or declared is not None:
-                raise refusal("malformed", detail="Transfer-Encoding must be chunked, without Content-Length")
-            self._chunks = bytearray()
-        elif declared is not None:
-            if not (declared.isascii() and declared.isdigit()):
-                raise refusal("malformed", detail="Content-Length is not a number")
-            self._length = int(declared[:20])
-            if self._length > MAX_BODY:
-                raise refusal("too_large", limit=MAX_BODY)
+        data = bytes(buffer[: end + 4])
+        head = self._heads.read(data)
         del buffer[: end + 4]
-        self._head = head + b"\r\n\r\n" if request.websocket else b""
         self._looked = 0
-        self._request = request
-        self._asks = "expect" in request.headers and "100-continue" in request.headers["expect"].lower()
+        self._raw = data if head.request.websocket else b""
+        self._chunks = bytearray() if head.chunked and not head.request.websocket else None
+        self._asks = head.asks
+        self._head = head
         return True
 
     def _take_chunks(self, body: bytearray) -> bool:
@@ -199,6 +252,30 @@ class RequestReader:
         return True
 
 
+def _with_body(request: Request, body: bytes) -> Request:
+    return Request(
+        request.method, request.path, request.query, request.headers, body, request.keep_alive, request.websocket
+    )
+
+
+def read_head(data: bytes) -> Head:
+    """A head without its empty line; VenueError 400 when it is no HTTP or its body could not be found, 413."""
+    request = parse_head(data)
+    headers = request.headers
+    coding, declared = headers.get("transfer-encoding"), headers.get("content-length")
+    length = 0
+    if coding is not None:
+        if coding.lower() != "chunked" or declared is not None:
+            raise refusal("malformed", detail="Transfer-Encoding must be chunked, without Content-Length")
+    elif declared is not None:
+        if not (declared.isascii() and declared.isdigit()):
+            raise refusal("malformed", detail="Content-Length is not a number")
+        length = int(declared[:20])
+        if length > MAX_BODY:
+            raise refusal("too_large", limit=MAX_BODY)
+    return Head(request, length, coding is not None, "100-continue" in headers.get("expect", "").lower())
+
+
 def parse_head(head: bytes) -> Request:
     """Request line and headers; VenueError 400 when they are no HTTP."""
     lines = head.decode("latin-1").split("\r\n")
@@ -215,6 +292,9 @@ def parse_head(head: bytes) -> Request:
         if name == "content-length" and headers.get(name, value) != value:
             raise refusal("malformed", detail="two different Content-Lengths")
         headers[name] = value
+    wishes = {wish.strip() for wish in headers.get("connection", "").lower().split(",")}
     return Request(
-        parts[0], unquote(path), dict(parse_qsl(query, keep_blank_values=True)) if query else {}, headers, b""
+        parts[0], unquote(path), dict(parse_qsl(query, keep_blank_values=True)) if query else {}, headers,
+        keep_alive="close" not in wishes and parts[2] != "HTTP/1.0" and parts[0] != "HEAD",
+        websocket=headers.get("upgrade", "").lower() == "websocket",
     )

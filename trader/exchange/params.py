@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 
 from trader.core.clock import DAY_NS, to_ns
 from trader.exchange.errors import refusal
 
-Query = dict[str, str]
+Query = Mapping[str, str]
 
 
 def whole(query: Query, name: str, default: int, most: int) -> int:

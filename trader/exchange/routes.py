@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from trader.core.clock import from_ns, to_ns
@@ -192,7 +192,7 @@ def get_orders(venue: Venue, request: Request, _: str) -> Response:
     return json_response([shape(order) for order in found[:limit]])
 
 
-def _number_after(venue: Venue, query: dict[str, str], name: str) -> int | None:
+def _number_after(venue: Venue, query: Mapping[str, str], name: str) -> int | None:
     given = query.get(name)
     return venue.order(given).number if given else None
 

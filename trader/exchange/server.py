@@ -1,7 +1,8 @@
 """The venue on the network: one port for REST and streams, one for control, one asyncio loop, no threads.
 
 Order of things within a request: the venue changes, the change is durable (with a store), the answer is written,
-then the trade updates leave.
+then the trade updates leave. Within a turn of bars: each bar's trade updates leave before the bar, all that is told
+was made durable before.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from trader.core.panel import BarPanel
-from trader.exchange.control import LOCKSTEP, answer_control
+from trader.exchange.control import answer_control, control_gate
 from trader.exchange.data_routes import DATA_ROUTES
-from trader.exchange.data_stream import DataPlan, DataStream
+from trader.exchange.data_stream import FRAME_MESSAGES, DataPlan, DataStream
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.fault_gate import FaultGate
 from trader.exchange.fault_rules import FaultScript, MarketFault, PassStatus, RequestFault, Restart, StepFault
@@ -29,6 +30,7 @@ from trader.exchange.hours import session_numbers
 from trader.exchange.http import Request, Response, error_response
 from trader.exchange.http_connection import Gate, HttpConnection, Service, Upgraded
 from trader.exchange.market_events import MarketEvents
+from trader.exchange.pace import LOCKSTEP, TURN_BARS, Pace, Speed
 from trader.exchange.persist import VenueStore
 from trader.exchange.rate import RateLimiter, with_headers
 from trader.exchange.routes import TRADING_ROUTES, find_route
@@ -41,7 +43,6 @@ from trader.utils.errors import UserError
 LOOPBACK = "127.0.0.1"
 ROUTES = {**TRADING_ROUTES, **DATA_ROUTES}
 DATA_PATHS = frozenset({"/v2/iex", "/v2/sip"})
-Speed = float | str
 
 log = logging.getLogger("alphatrade.exchange")
 
@@ -82,6 +83,8 @@ class ExchangeServer:
         The armed faults and what they hit.
     market : MarketEvents
         Halts, gaps, splits.
+    pace : Pace
+        Speed, pauses and steps.
     finished : asyncio.Event
         Set when the last bar has been played.
     """
@@ -106,12 +109,13 @@ class ExchangeServer:
         self.host = host
         self.port = port
         self.control_port = control_port
-        self.speed: Speed = checked_speed(speed)
-        self.paused = False
         self.gate: Gate | None = None
         self.finished = asyncio.Event()
         self.trading_stream = TradingStream(self._authorized)
-        self.data_stream = DataStream(self._authorized, data_plan)
+        self.data_stream = DataStream(self._authorized, data_plan, self._save)
+        self.pace = Pace(
+            venue, self._turn, lambda: (*self.trading_stream.sockets, *self.data_stream.sockets), speed,
+        )
         script = faults or FaultScript()
         venue.rules = script.ruled(venue.rules)
         self.faults = FaultPlan(lambda: (venue.index, venue.now_ns), script.seed, fault_log)
@@ -127,21 +131,17 @@ class ExchangeServer:
         self._restarting: asyncio.Task[None] | None = None
         self._store = persist
         self._keys = dict(api_keys) if api_keys is not None else None
-        self._connections: set[HttpConnection] = set()
-        self._controllers: set[HttpConnection] = set()
+        self._clients = Service(self.answer, self._upgrade, lambda: self.pace.gate(self._gate()))
+        self._controllers = Service(
+            lambda request: answer_control(self, request), None, lambda: control_gate(self),
+        )
         self._main: asyncio.Server | None = None
         self._control: asyncio.Server | None = None
-        self._changed = asyncio.Event()
         self._session_starts = session_starts(venue.panel)
         self._pacer: asyncio.Task[None] | None = None
         self._flush_due = False
 
     # --- life -----------------------------------------------------------------------------------------------
-
-    @property
-    def running(self) -> bool:
-        """Whether the venue moves by itself."""
-        return self.speed != LOCKSTEP and not self.paused and not self.venue.done
 
     async def start(self) -> None:
         """Restore, listen, and let time run; UserError when a port is taken or the stored state does not fit."""
@@ -153,23 +153,19 @@ class ExchangeServer:
                 self._store.save(self.venue)
             self._venue_faults.recover()
         self._stream_faults.watch()
-        control = Service(
-            lambda request: answer_control(self, request), None, self._controllers, lambda: None
-        )
         try:
             await self._open()
-            self._control, self.control_port = await self._listen(control, LOOPBACK, self.control_port)
+            self._control, self.control_port = await self._listen(self._controllers, LOOPBACK, self.control_port)
         except BaseException:
             await self.stop()
             raise
         if self.venue.done:
             self.finished.set()
-        self._pacer = asyncio.create_task(self._pace(), name="venue pacer")
+        self._pacer = asyncio.create_task(self.pace.run(), name="venue pacer")
 
     async def _open(self) -> None:
         """Listen for clients."""
-        service = Service(self.answer, self._upgrade, self._connections, self._gate)
-        self._main, self.port = await self._listen(service, self.host, self.port)
+        self._main, self.port = await self._listen(self._clients, self.host, self.port)
 
     async def _listen(self, service: Service, host: str, port: int) -> tuple[asyncio.Server, int]:
         loop = asyncio.get_running_loop()
@@ -186,10 +182,10 @@ class ExchangeServer:
         tasks = [task for task in (self._pacer, self._restarting) if task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self.pace.stop(), return_exceptions=True)
         self._pacer = self._restarting = None
         main, control, self._main, self._control = self._main, self._control, None, None
-        await _shut(main, self._connections)
+        await _shut(main, self._clients)
         await _shut(control, self._controllers)
 
     def restart(self, seconds: float) -> None:
@@ -203,7 +199,7 @@ class ExchangeServer:
     async def _be_away(self, seconds: float) -> None:
         self._flush()
         main, self._main = self._main, None
-        await _shut(main, self._connections)
+        await _shut(main, self._clients)
         await asyncio.sleep(seconds)
         await self._open()
 
@@ -211,9 +207,31 @@ class ExchangeServer:
 
     def advance(self) -> list[str]:
         """Play one bar: fills become durable and are told, then the bar itself; the symbols that had a bar."""
+        bars = iter((True,))
+        return self._turn(lambda: next(bars, False))
+
+    def _turn(self, wanted: Callable[[], bool]) -> list[str]:
+        """Play bars while they are wanted, as many as travel together; the symbols that the last one had."""
+        stream, venue = self.data_stream, self.venue
+        symbols: list[str] = []
+        played = 0
+        stream.hold()
+        try:
+            while played < TURN_BARS and stream.held < FRAME_MESSAGES and not venue.done and wanted():
+                symbols = self._play()
+                played += 1
+            self._save()
+        finally:
+            stream.release()
+        if venue.done:
+            self.finished.set()
+        return symbols
+
+    def _play(self) -> list[str]:
+        """Play one bar within a turn."""
         venue = self.venue
-        self._flush()
         i = venue.index
+        self._flush()
         venue.step()
         self._flush()
         if venue.pauses:
@@ -224,8 +242,6 @@ class ExchangeServer:
         self._stream_faults.after_bar()
         if self.faults.watches(StepFault):
             self._strike_step(i)
-        if venue.done:
-            self.finished.set()
         return symbols
 
     def _strike_step(self, i: int) -> None:
@@ -239,40 +255,6 @@ class ExchangeServer:
                 except VenueError as error:
                     log.error("the fault script's %s did not happen: %s", fault.event, error)
         self.settle()
-
-    def set_speed(self, speed: Speed) -> None:
-        """Change the pace; VenueError 400 for what is no speed."""
-        try:
-            self.speed = checked_speed(speed)
-        except ValueError as error:
-            raise refusal("malformed", detail=str(error)) from None
-        self._changed.set()
-
-    def set_paused(self, paused: bool) -> None:
-        """Stop or go on."""
-        self.paused = paused
-        self._changed.set()
-
-    async def _pace(self) -> None:
-        """Play bars at the set speed; a change of pace takes effect at once."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while not self.venue.done:
-            self._changed.clear()
-            if not self.running:
-                await self._changed.wait()
-                due = loop.time()
-                continue
-            venue, i = self.venue, self.venue.index
-            span = (int(venue.panel.available_ns[i]) - int(venue.panel.ts_ns[i])) / 1e9
-            due = max(due, loop.time() - 1.0) + span / float(self.speed)
-            try:
-                async with asyncio.timeout_at(due):
-                    await self._changed.wait()
-            except TimeoutError:
-                self.advance()
-            else:
-                due = loop.time()
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -314,19 +296,27 @@ class ExchangeServer:
         return self._stream_faults
 
     @property
+    def speed(self) -> Speed:
+        """Real time × so many, or ``lockstep``."""
+        return self.pace.speed
+
+    @property
     def connections(self) -> int:
         """Clients that are connected, streams included, the control API not."""
-        return len(self._connections)
+        return len(self._clients.connections)
 
     def settle(self) -> None:
         """Make what changed durable and tell it soon, after the answer that is being made."""
-        if not self.venue.desk.dirty:
+        desk = self.venue.desk
+        if not (desk.dirty or desk.events):
             return
-        self._untold.extend(self._venue_faults.drain())
+        events = self._venue_faults.drain()
         self._save()
-        if not self._flush_due:
-            self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        if self.trading_stream.heard:
+            self._untold.extend(events)
+            if not self._flush_due:
+                self._flush_due = True
+                asyncio.get_running_loop().call_soon(self._flush)
 
     def _save(self) -> None:
         desk = self.venue.desk
@@ -335,13 +325,17 @@ class ExchangeServer:
         desk.dirty.clear()
 
     def _flush(self) -> None:
-        """Make what is new durable and tell it."""
+        """Make what is new durable and tell it, after the bars that went before."""
         self._flush_due = False
-        self._untold.extend(self._venue_faults.drain())
-        self._save()
-        events, self._untold = self._untold, []
+        events = self._venue_faults.drain()
+        if self._untold:
+            events = self._untold + events
+            self._untold = []
         if events:
-            self.trading_stream.publish(events)
+            self._save()
+            if self.trading_stream.heard:
+                self.data_stream.flush()
+                self.trading_stream.publish(events)
 
     def _authorized(self, key: str, secret: str) -> bool:
         if not key or not secret:
@@ -361,12 +355,12 @@ class ExchangeServer:
         return WebSocket(transport, talk, data)
 
 
-async def _shut(server: asyncio.Server | None, connections: set[HttpConnection]) -> None:
+async def _shut(server: asyncio.Server | None, service: Service) -> None:
     """Close a port and cut its connections."""
     if server is None:
         return
     server.close()
-    for connection in tuple(connections):
+    for connection in tuple(service.connections):
         connection.cut()
     await asyncio.sleep(0)                          # those that were cut sign off
     await server.wait_closed()
@@ -376,16 +370,3 @@ def session_starts(panel: BarPanel) -> list[int]:
     """For every bar the first bar of its session."""
     numbers = session_numbers(panel)
     return np.searchsorted(numbers, numbers).tolist() if len(numbers) else []
-
-
-def checked_speed(speed: Speed) -> Speed:
-    """A positive number or ``lockstep``; ValueError otherwise."""
-    if speed == LOCKSTEP:
-        return LOCKSTEP
-    try:
-        value = float(speed)
-    except (TypeError, ValueError):
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise ValueError(f"speed is {speed!r}; expected a positive number (times real time) or {LOCKSTEP!r}")
-    return value

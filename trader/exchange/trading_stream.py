@@ -18,6 +18,7 @@ Authorize = Callable[[str, str], bool]
 Update = dict[str, Any]
 # What bytes that are no message make a decoder raise.
 UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
+_to_json = msgspec.json.Encoder().encode
 
 
 class TradingStream:
@@ -73,17 +74,25 @@ class TradingStream:
         if timer is not None:
             timer.cancel()
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody wants to know."""
+        return bool(self.listeners) or self.tamper is not None
+
     def publish(self, events: Iterable[VenueEvent]) -> None:
         """Send trade updates to all listeners."""
-        if not self.listeners and self.tamper is None:
+        if not self.heard:
             return
         updates = [trade_update_json(event) for event in events]
-        (self.tamper or self.send)(updates)
+        if self.tamper is None:
+            self.send(updates)
+        else:
+            self.tamper(msgspec.to_builtins(updates))
 
     def send(self, updates: Iterable[Update]) -> None:
-        """Send ready updates to all listeners."""
-        for update in updates:
-            ready = frame(msgspec.json.encode(update), binary=True)
+        """Send ready updates to all listeners; all of one moment leave together."""
+        ready = b"".join(frame(_to_json(update), binary=True) for update in updates)
+        if ready:
             for socket in tuple(self.listeners):
                 socket.send(ready)
 
@@ -116,4 +125,4 @@ class TradingStream:
 
 
 def _frame(stream: str, data: dict[str, Any]) -> bytes:
-    return frame(msgspec.json.encode({"stream": stream, "data": data}), binary=True)
+    return frame(_to_json({"stream": stream, "data": data}), binary=True)

@@ -57,7 +57,7 @@ class WebSocket:
         self._transport = transport
         self._protocol = ServerProtocol(max_size=MAX_MESSAGE)
         self._talk = talk
-        self._parts: list[bytes] = []
+        self._parts = bytearray()                   # of a message that is not complete
         self._open = False
         self._cutter: asyncio.TimerHandle | None = None
         self.mute = False
@@ -94,14 +94,20 @@ class WebSocket:
 
     def _take(self, event: Frame) -> None:
         if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            if event.data:
-                self._parts.append(bytes(event.data))
-            if event.fin and self._talk is not None and self._open:
-                message, self._parts = b"".join(self._parts), []
-                self._talk.received(self, message)
+            self._parts += event.data
+            if event.fin:
+                message = bytes(self._parts)
+                self._parts.clear()
+                if self._talk is not None and self._open:
+                    self._talk.received(self, message)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the client has left to us so far."""
+        return self._transport.get_write_buffer_size() if self._open else 0
 
     def send(self, ready: bytes) -> None:
-        """Write a frame; a reader with too much unread is told so and dropped."""
+        """Write one frame or several; a reader with too much unread is told so and dropped."""
         if not self._open or self.mute or self.frozen:
             return
         self._transport.write(ready)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -62,6 +62,8 @@ class ReplaceBody(msgspec.Struct):
 
 
 _ONE = Decimal(1)
+_DAY_SECONDS = 86_400
+_EPOCH = date(1970, 1, 1).toordinal()
 _NO_LEG = LegBody()
 _SETTINGS = frozenset(Configurations.__struct_fields__)
 _order_body = msgspec.json.Decoder(OrderBody)
@@ -156,9 +158,16 @@ def rfc3339(ns: int) -> str | None:
     if not ns:
         return None
     seconds, rest = divmod(ns, SECOND_NS)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    days, second = divmod(seconds, _DAY_SECONDS)
+    minute, second = divmod(second, 60)
+    whole = f"{_date(days)}T{minute // 60:02d}:{minute % 60:02d}:{second:02d}"
     return f"{whole}.{rest:09d}".rstrip("0") + "Z" if rest else whole + "Z"
 
+
+@lru_cache(maxsize=512)
+def _date(days: int) -> str:
+    """A day since 1970 in ISO 8601."""
+    return date.fromordinal(_EPOCH + days).isoformat()
 
 
 def new_york(ns: int) -> str:
@@ -171,52 +180,66 @@ def position_intent(order: VenueOrder) -> str:
     return f"{order.side}_to_{'close' if order.closing else 'open'}"
 
 
-def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> dict[str, Any]:
-    """An order; ``legs`` are nested when given. ``commission`` is an addition to Alpaca's fields."""
-    return {
-        "id": order.id,
-        "client_order_id": order.client_order_id,
-        "created_at": rfc3339(order.created_ns),
-        "updated_at": rfc3339(order.updated_ns),
-        "submitted_at": rfc3339(order.created_ns),
-        "filled_at": rfc3339(order.filled_ns),
-        "expired_at": rfc3339(order.expired_ns),
-        "canceled_at": rfc3339(order.canceled_ns),
-        "expires_at": rfc3339(order.expires_ns),
-        "failed_at": rfc3339(order.failed_ns),
-        "replaced_at": rfc3339(order.replaced_ns),
-        "replaced_by": order.replaced_by,
-        "replaces": order.replaces,
-        "asset_id": asset_id(order.symbol),
-        "symbol": order.symbol,
-        "asset_class": "us_equity",
-        "notional": text(order.notional),
-        "qty": text(order.qty),
-        "filled_qty": text(order.filled_qty),
-        "filled_avg_price": text(order.filled_avg_price),
-        "order_class": order.order_class,
-        "order_type": order.type,
-        "type": order.type,
-        "side": order.side,
-        "time_in_force": order.time_in_force,
-        "limit_price": text(order.limit_price),
-        "stop_price": text(order.stop_price),
-        "status": order.status,
-        "extended_hours": order.extended_hours,
-        "legs": [order_json(leg) for leg in legs] if legs else None,
-        "position_intent": position_intent(order),
-        "trail_percent": text(order.trail_percent),
-        "trail_price": text(order.trail_price),
-        "hwm": text(order.hwm),
-        "subtag": None,
-        "source": None,
-        "commission": text(order.commission),
-    }
+class OrderJson(msgspec.Struct, gc=False):
+    """An order as Alpaca writes it. ``commission`` is an addition to Alpaca's fields."""
+
+    id: str
+    client_order_id: str
+    created_at: str | None
+    updated_at: str | None
+    submitted_at: str | None
+    filled_at: str | None
+    expired_at: str | None
+    canceled_at: str | None
+    expires_at: str | None
+    failed_at: str | None
+    replaced_at: str | None
+    replaced_by: str | None
+    replaces: str | None
+    asset_id: str
+    symbol: str
+    asset_class: str
+    notional: str | None
+    qty: str | None
+    filled_qty: str | None
+    filled_avg_price: str | None
+    order_class: str
+    order_type: str
+    type: str
+    side: str
+    time_in_force: str
+    limit_price: str | None
+    stop_price: str | None
+    status: str
+    extended_hours: bool
+    legs: list[OrderJson] | None
+    position_intent: str
+    trail_percent: str | None
+    trail_price: str | None
+    hwm: str | None
+    subtag: str | None
+    source: str | None
+    commission: str | None
 
 
-def nested_json(venue: Venue, order: VenueOrder) -> dict[str, Any]:
+def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> OrderJson:
+    """An order; ``legs`` are nested when given."""
+    kind, created = order.type, rfc3339(order.created_ns)
+    return OrderJson(
+        order.id, order.client_order_id, created, rfc3339(order.updated_ns), created, rfc3339(order.filled_ns),
+        rfc3339(order.expired_ns), rfc3339(order.canceled_ns), rfc3339(order.expires_ns), rfc3339(order.failed_ns),
+        rfc3339(order.replaced_ns), order.replaced_by, order.replaces, asset_id(order.symbol), order.symbol,
+        "us_equity", text(order.notional), text(order.qty), text(order.filled_qty), text(order.filled_avg_price),
+        order.order_class, kind, kind, order.side, order.time_in_force, text(order.limit_price),
+        text(order.stop_price), order.status, order.extended_hours,
+        [order_json(leg) for leg in legs] if legs else None, position_intent(order), text(order.trail_percent),
+        text(order.trail_price), text(order.hwm), None, None, text(order.commission),
+    )
+
+
+def nested_json(venue: Venue, order: VenueOrder) -> OrderJson:
     """An order with its legs as they stand."""
-    return order_json(order, [venue.desk.orders[leg] for leg in order.legs])
+    return order_json(order, [venue.desk.orders[leg] for leg in order.legs] if order.legs else None)
 
 
 def trade_update_json(event: VenueEvent) -> dict[str, Any]:
