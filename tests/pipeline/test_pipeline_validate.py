@@ -42,7 +42,6 @@ assert NOW is not None
 RECORD = Validation(
     passed=True, failed=(), remarks=(), figures=figures_of(GOOD), data_source=REAL, in_sample=False,
     strategy="ml_momentum", run_id="backtest-20250601-000000-abcd", report_sha256="0" * 64, settings_hash="0" * 16,
-    validated_at="2025-06-01T00:00:00.000000Z",
 )
 
 
@@ -227,7 +226,7 @@ def samples(n: int = 600, holding: int = 8, seed: int = 0) -> Samples:
     t0 = np.sort(rng.integers(0, 2000, n))
     t1 = t0 + rng.integers(1, holding, n)
     none = np.zeros(n)
-    return Samples(np.zeros((n, 1)), rng.integers(0, 3, n), t0, t1, none, np.arange(n), none + 1.0, none + 1.0)
+    return Samples(np.zeros((n, 1)), rng.integers(0, 3, n), t0, t1, none, np.arange(n), none + 1.0, none + 1.0, none)
 
 
 @pytest.mark.parametrize("seed", range(3))

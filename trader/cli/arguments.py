@@ -42,6 +42,21 @@ def add_mode(parser: argparse.ArgumentParser, *, required: bool = False, text: s
     parser.add_argument("--mode", choices=MODES, required=required, help=text)
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """``--workers`` and ``--scheduler``: who does what is independent."""
+    parser.add_argument("--workers", type=int, default=1, metavar="N",
+                        help="processes of this machine that share the work (default 1); the result is the same")
+    parser.add_argument("--scheduler", metavar="ADDRESS",
+                        help="a Dask scheduler whose workers do the work, such as tcp://10.0.0.5:8786")
+
+
+def require_trials(trials: int | None) -> int | None:
+    """The number after ``--search``; UserError where it is none."""
+    if trials is not None and trials < 0:
+        raise UserError(f"--search {trials} is not a number of trials; write 20, or leave it out")
+    return trials
+
+
 def home_of(arguments: argparse.Namespace) -> Path:
     """The home that the arguments and the environment name."""
     return home_dir(getattr(arguments, "home", None))

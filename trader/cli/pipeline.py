@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from trader.cli.arguments import add_config, add_home, add_json, home_of, print_json
+from trader.cli.arguments import (
+    add_config,
+    add_home,
+    add_json,
+    add_workers,
+    home_of,
+    print_json,
+    require_trials,
+)
 from trader.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from trader.pipeline.context import Context
+    from trader.pipeline.parallel import Workers
     from trader.pipeline.runner import StageReport
 
 STAGES = ("data", "features", "labels", "train", "calibrate", "backtest", "validate", "paper")
 SIGNS = {"fresh": "=", "stale": "~", "ran": "✓", "failed": "✗"}
-_CHOICES = ("symbols", "timeframe", "start", "split", "end", "strategy", "initial_capital")
+_CHOICES = ("symbols", "timeframe", "start", "split", "end", "strategy", "initial_capital", "search")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,7 +34,8 @@ def add_parser(subparsers: Any) -> None:
         "pipeline", help="from bars to a validated model, stage by stage; what is fresh is skipped",
         description="Runs a stage and whatever it depends on that is stale. Without --stage it shows what would run "
                     "and why. The backtest plays only bars that training never saw.",
-        epilog="Flags below --force are remembered for the stages after; --forget-choices drops them.",
+        epilog="The flags from --symbols to --search are remembered by the commands after; --forget-choices drops "
+               "them. An interrupted run goes on where it was: give the command again.",
     )
     parser.add_argument("--stage", choices=STAGES, help="where to go; each stage has its report in results/pipeline/")
     parser.add_argument("--force", action="store_true", help="run this stage even if nothing has changed")
@@ -37,6 +47,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--end", metavar="DATE", help="last day of the backtest (default: the last there is)")
     parser.add_argument("--strategy", metavar="NAME", help="as for alphatrade backtest (default: settings)")
     parser.add_argument("--initial-capital", type=float, metavar="DOLLARS", help="of the backtest (default: 100000)")
+    parser.add_argument(
+        "--search", type=int, metavar="N",
+        help="try N settings of the ensemble under the same purged folds; the best is trained, all are counted "
+             "(default: 0, the settings as they are)")
+    add_workers(parser)
     parser.add_argument("--forget-choices", action="store_true", help="back to the settings' own choices")
     add_config(parser)
     add_home(parser)
@@ -49,14 +64,18 @@ def run(arguments: argparse.Namespace) -> int:
     import os
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from trader.pipeline.parallel import SERIAL, open_workers
     from trader.pipeline.runner import make_context, plain, run_stage, survey
 
-    context = make_context(
-        home_of(arguments), arguments.config, _given(arguments), forget_choices=arguments.forget_choices)
+    def context(workers: Workers) -> Context:
+        return make_context(
+            home_of(arguments), arguments.config, _given(arguments), forget_choices=arguments.forget_choices,
+            workers=workers)
+
     if arguments.stage is None:
         if arguments.force:
             raise UserError("--force needs --stage: which one shall run?")
-        reports = survey(context)
+        reports = survey(context(SERIAL))
         if arguments.json:
             print_json([plain(report) for report in reports])
         else:
@@ -64,8 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"{SIGNS[report.status]} {report.stage:<10} {report.status}: {report.reason}")
         return 0
     with ExitStack() as stack:
+        workers = stack.enter_context(open_workers(arguments.workers, arguments.scheduler))
         listener = _listener(arguments, stack)
-        reports = run_stage(context, arguments.stage, force=arguments.force, listener=listener)
+        reports = run_stage(context(workers), arguments.stage, force=arguments.force, listener=listener)
     ok = reports[-1].ok
     if arguments.json:
         print_json({"stage": arguments.stage, "ok": ok, "stages": [plain(report) for report in reports]})
@@ -81,6 +101,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
     given = {name: getattr(arguments, name) for name in _CHOICES}
     given["symbols"] = parse_symbols(arguments.symbols)
+    require_trials(arguments.search)
     for name in ("start", "split", "end"):
         given[name] = require_day(given[name], f"--{name}")
     capital = arguments.initial_capital
@@ -107,34 +128,28 @@ def _listener(arguments: argparse.Namespace, stack: ExitStack) -> Any:
         return Listener()
     if not sys.stderr.isatty():
         return Lines()
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from trader.cli.progress import StageBar
 
-    columns = (
-        TextColumn("{task.description:<34}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
-    )
-    bar = stack.enter_context(Progress(
-        *columns, console=Console(stderr=True), transient=True, redirect_stdout=False))
-    task = bar.add_task("looking at what is there", total=None, left="")
+    bar = stack.enter_context(StageBar())
 
     class Bar(Lines):
         """The same, with what is being done below."""
 
         def say(self, text: str) -> None:
             if sys.stdout.isatty():                 # the line goes above the bar instead of through it
-                bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                bar.print(text)
             else:
                 super().say(text)
 
         def begins(self, stage: str, reason: str) -> None:
-            self._started = time.monotonic()
-            bar.reset(task, description=stage, total=None, left="")
+            bar.begin(stage)
 
         def ticks(self, stage: str, text: str, done: int, total: int) -> None:
-            spent = time.monotonic() - self._started
-            left = f"{spent / done * (total - done):.0f} s left" if done else ""
-            bar.update(task, description=f"{stage}: {text}", completed=done, total=total, left=left)
+            bar.tick(f"{stage}: {text}", done, total)
+
+        def ends(self, report: StageReport) -> None:
+            bar.rest()
+            super().ends(report)
 
     return Bar()
 
@@ -144,4 +159,5 @@ def _line(report: StageReport, *, wanted: bool) -> str:
     sign = SIGNS[report.status] if report.ok else "✗"
     if report.status == "fresh":
         return f"{sign} {report.stage:<10} skipped, {report.reason}{f'; {report.text}' if wanted else ''}"
-    return f"{sign} {report.stage:<10} {report.seconds:.1f} s ({report.reason}); {report.text}"
+    note = f"; {report.note}" if report.note else ""
+    return f"{sign} {report.stage:<10} {report.seconds:.1f} s ({report.reason}{note}); {report.text}"

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
@@ -22,6 +23,9 @@ from trader.models.labels import CLASSES
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+
+Restraints = Mapping[str, Callable[[Any, int], dict[str, Any]]]   # setting → (value, classes) → the library's words
 
 
 class FeatureMismatch(ValueError):
@@ -112,7 +116,10 @@ class BoosterModel(Learner):
     task : ``"classification"``, the one task there is
     iterations : largest number of trees (per class)
     learning_rate, depth : of the trees
-    feature_share : share of the features that each tree may split on, drawn anew for each
+    feature_share, row_share : share of the features that each tree may split on, and of the rows that it is grown
+        from; drawn anew for each
+    l2 : strength of the ridge penalty on leaf values; None: the library's own
+    min_rows : least rows of a leaf; None: the library's own
     random_state : seed; the same seed and data give the same model
     classes : fixed class order of the output
     thread_count : threads inside the library; parallel work belongs outside (folds, symbols, trials)
@@ -121,20 +128,27 @@ class BoosterModel(Learner):
 
     kind: ClassVar[str]
     suffix: ClassVar[str]
+    restraints: ClassVar[Restraints]
 
     def __init__(
         self, task: str = "classification", iterations: int = 500, learning_rate: float = 0.05,
         depth: int = 6, random_state: int = 0, classes: tuple[int, ...] = CLASSES, thread_count: int = 1,
-        feature_share: float = 1.0, **params: Any,
+        feature_share: float = 1.0, row_share: float = 1.0, l2: float | None = None, min_rows: int | None = None,
+        **params: Any,
     ) -> None:
         if task != "classification":
             raise ValueError(f"task must be 'classification'; got {task!r}")
         for name, value in (("iterations", iterations), ("depth", depth), ("thread_count", thread_count)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
-        if not 0.0 < feature_share <= 1.0:
-            raise ValueError(f"feature_share must lie in (0, 1]; got {feature_share}")
-        self.feature_share = feature_share
+        for name, share in (("feature_share", feature_share), ("row_share", row_share)):
+            if not 0.0 < share <= 1.0:
+                raise ValueError(f"{name} must lie in (0, 1]; got {share}")
+        if l2 is not None and not 0.0 <= l2 < np.inf:
+            raise ValueError(f"l2 must be 0 or more; got {l2}")
+        if min_rows is not None and min_rows < 1:
+            raise ValueError(f"min_rows must be at least 1; got {min_rows}")
+        self.feature_share, self.row_share, self.l2, self.min_rows = feature_share, row_share, l2, min_rows
         self.task, self.iterations, self.learning_rate, self.depth = task, iterations, learning_rate, depth
         self.random_state, self.classes, self.thread_count = random_state, tuple(classes), thread_count
         self.params = params
@@ -247,18 +261,34 @@ class BoosterModel(Learner):
     def _code(self, labels: IntArray) -> IntArray:
         return np.searchsorted(np.asarray(self.present_), labels)
 
-    def _drawn(self, name: str) -> dict[str, float]:
-        """The library's own name for the share of features, where not all are to be used."""
-        return {name: self.feature_share} if self.feature_share < 1.0 else {}
+    def untrained(self, iterations: int | None = None) -> Self:
+        """A copy that has learnt nothing, with as many trees to grow or another number."""
+        own = self._settings()
+        return type(self)(**(own if iterations is None else {**own, "iterations": iterations}), **self.params)
+
+    def _restraints(self) -> dict[str, Any]:
+        """Shares, penalty and least rows in the library's own words, where they were asked for."""
+        asked = {"feature_share": self.feature_share, "row_share": self.row_share}
+        wanted = {name: share for name, share in asked.items() if share < 1.0}
+        wanted |= {name: bound for name in ("l2", "min_rows") if (bound := getattr(self, name)) is not None}
+        words: dict[str, Any] = {}
+        for name, value in wanted.items():
+            words |= self.restraints[name](value, len(self.present_))
+        return words
+
+    def _settings(self) -> dict[str, Any]:
+        """The arguments that it was made with, JSON-able."""
+        return {
+            "task": self.task, "iterations": self.iterations, "learning_rate": self.learning_rate,
+            "depth": self.depth, "random_state": self.random_state, "classes": list(self.classes),
+            "thread_count": self.thread_count, "feature_share": self.feature_share, "row_share": self.row_share,
+            "l2": self.l2, "min_rows": self.min_rows,
+        }
 
     def _facts(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
-            "settings": {
-                "task": self.task, "iterations": self.iterations, "learning_rate": self.learning_rate,
-                "depth": self.depth, "random_state": self.random_state, "classes": list(self.classes),
-                "thread_count": self.thread_count, "feature_share": self.feature_share,
-            },
+            "settings": self._settings(),
             "params": self.params,
             "present": list(self.present_),
             "feature_names": None if self.feature_names_in_ is None else list(self.feature_names_in_),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,7 +112,7 @@ class EnsembleModel(Learner):
         folds = WalkForward(t0, t1, _BLEND_BLOCKS)
         fresh = self.refitted({name: member.best_iteration_ or 1 for name, member in self.members.items()})
         stack = np.stack([
-            out_of_fold(partial(_untrained, member), values, labels, folds, weight) for member in fresh.members.values()
+            out_of_fold(member.untrained, values, labels, folds, weight) for member in fresh.members.values()
         ])
         known = np.isfinite(stack).all(axis=(0, 2))
         codes = np.searchsorted(self.classes_, labels)
@@ -213,7 +212,7 @@ class EnsembleModel(Learner):
 
     def refitted(self, iterations: Mapping[str, int]) -> EnsembleModel:
         """An untrained copy whose members grow the given number of trees."""
-        fresh = [_untrained(member, iterations[name]) for name, member in self.members.items()]
+        fresh = [member.untrained(iterations[name]) for name, member in self.members.items()]
         return EnsembleModel(fresh, self.voting, None if self.voting in LEARNT else self.weights)
 
     def _checked(self, weights: Sequence[float] | None) -> tuple[float, ...]:
@@ -222,12 +221,3 @@ class EnsembleModel(Learner):
         if len(weights) != len(self.members) or min(weights) < 0 or sum(weights) <= 0:
             raise ValueError(f"weights must be {len(self.members)} numbers >= 0, not all 0; got {weights}")
         return tuple(float(w) for w in weights)
-
-
-def _untrained(member: BoosterModel, iterations: int | None = None) -> BoosterModel:
-    """A copy that has learnt nothing, with as many trees to grow or another number."""
-    return type(member)(
-        iterations=member.iterations if iterations is None else iterations, learning_rate=member.learning_rate,
-        depth=member.depth, random_state=member.random_state, classes=member.classes,
-        thread_count=member.thread_count, feature_share=member.feature_share, **member.params,
-    )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from trader.models.base import BoosterModel, FloatArray, IntArray, import_booster
+from trader.models.base import BoosterModel, FloatArray, IntArray, Restraints, import_booster
 
 Watched = tuple[FloatArray, IntArray] | None
 
@@ -20,6 +20,13 @@ class CatBoostModel(BoosterModel):
 
     kind: ClassVar[str] = "catboost"
     suffix: ClassVar[str] = ".cbm"
+    restraints: ClassVar[Restraints] = {
+        "feature_share": lambda share, classes: {"rsm": share},
+        "row_share": lambda share, classes: {"bootstrap_type": "Bernoulli", "subsample": share},
+        "l2": lambda strength, classes: {"l2_leaf_reg": strength},
+        # symmetric trees know no such bound
+        "min_rows": lambda rows, classes: {"grow_policy": "Depthwise", "min_data_in_leaf": rows},
+    }
 
     def _train(
         self, X: FloatArray, codes: IntArray, weight: FloatArray | None, watched: Watched,
@@ -30,7 +37,7 @@ class CatBoostModel(BoosterModel):
             "loss_function": "MultiClass", "classes_count": len(self.present_), "iterations": self.iterations,
             "learning_rate": self.learning_rate, "depth": self.depth, "random_seed": self.random_state,
             "thread_count": self.thread_count, "allow_writing_files": False, "logging_level": "Silent",
-            "border_count": 64, "boosting_type": "Plain", **self._drawn("rsm"), **self.params,
+            "border_count": 64, "boosting_type": "Plain", **self._restraints(), **self.params,
         }
         if early_stopping_rounds:
             settings |= {"od_type": "Iter", "od_wait": early_stopping_rounds}
@@ -64,6 +71,13 @@ class XGBoostModel(BoosterModel):
 
     kind: ClassVar[str] = "xgboost"
     suffix: ClassVar[str] = ".ubj"
+    restraints: ClassVar[Restraints] = {
+        "feature_share": lambda share, classes: {"colsample_bytree": share},
+        "row_share": lambda share, classes: {"subsample": share},
+        "l2": lambda strength, classes: {"lambda": strength},
+        # counted in curvature of the softmax loss, which is 2 p (1 - p) a row: here at even odds
+        "min_rows": lambda rows, classes: {"min_child_weight": rows * 2.0 * (classes - 1) / classes**2},
+    }
 
     def _train(
         self, X: FloatArray, codes: IntArray, weight: FloatArray | None, watched: Watched,
@@ -74,7 +88,7 @@ class XGBoostModel(BoosterModel):
             "objective": "multi:softprob", "num_class": len(self.present_), "eta": self.learning_rate,
             "max_depth": self.depth, "tree_method": "hist", "max_bin": 64, "seed": self.random_state,
             "nthread": self.thread_count, "eval_metric": "mlogloss", "verbosity": 0,
-            **self._drawn("colsample_bytree"), **self.params,
+            **self._restraints(), **self.params,
         }
         train = xgboost.QuantileDMatrix(
             X, codes, weight=weight, nthread=self.thread_count, max_bin=settings["max_bin"]
@@ -112,6 +126,12 @@ class LightGBMModel(BoosterModel):
 
     kind: ClassVar[str] = "lightgbm"
     suffix: ClassVar[str] = ".txt"
+    restraints: ClassVar[Restraints] = {
+        "feature_share": lambda share, classes: {"feature_fraction": share},
+        "row_share": lambda share, classes: {"bagging_fraction": share, "bagging_freq": 1},
+        "l2": lambda strength, classes: {"lambda_l2": strength},
+        "min_rows": lambda rows, classes: {"min_data_in_leaf": rows},
+    }
 
     def _train(
         self, X: FloatArray, codes: IntArray, weight: FloatArray | None, watched: Watched,
@@ -122,7 +142,7 @@ class LightGBMModel(BoosterModel):
             "objective": "multiclass", "num_class": len(self.present_), "learning_rate": self.learning_rate,
             "max_depth": self.depth, "num_leaves": 2**self.depth - 1, "max_bin": 63,
             "seed": self.random_state, "num_threads": self.thread_count, "deterministic": True,
-            "force_row_wise": True, "verbosity": -1, **self._drawn("feature_fraction"), **self.params,
+            "force_row_wise": True, "verbosity": -1, **self._restraints(), **self.params,
         }
         bins = {"verbosity": -1, "max_bin": settings["max_bin"]}
         train = lightgbm.Dataset(X, codes, weight=weight, params=bins)

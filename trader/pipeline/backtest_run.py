@@ -33,6 +33,7 @@ class BacktestRequest:
     output: Path                # directory of the result files
     strategy: str | None = None
     model: Path | None = None
+    run_id: str | None = None   # of what is kept under runs/, an earlier one of this name making room; None: a new one
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +111,15 @@ def run_backtest(request: BacktestRequest, on_slice: Callable[[int], None] | Non
         raise UserError(f"--initial-capital {request.capital} must be above 0")
     choice = _decide(request)
     started = time.time_ns()
-    run_id = new_run_id("backtest")
+    run_id = request.run_id or new_run_id("backtest")
     about = {
         "mode": "backtest", "account": "backtest", "symbols": list(panel.symbols), "timeframe": panel.timeframe,
         "source": panel.source, "strategy": choice.strategy.name, "settings_hash": loaded.settings_hash,
         "model": choice.model, "in_sample": choice.in_sample,
         **{name: day for name, day in (("start", request.start), ("end", request.end)) if day is not None},
     }
+    if request.run_id is not None:
+        shutil.rmtree(loaded.home / "runs" / run_id, ignore_errors=True)
     directory = create_run(loaded.home, run_id, {**about, "started_ns": started})
     engine = BacktestEngine(
         request.capital, risk_params=load_risk_params(loaded.risk_path))
@@ -152,12 +155,14 @@ def _decide(request: BacktestRequest) -> _Choice:
     from trader.models.registry import latest_model
 
     home = request.loaded.home
-    directory = request.model or latest_model(home, settings.model.name)
+    wanted = settings.model.name or strategy.model_name
+    directory = request.model or latest_model(home, wanted)
     if directory is not None:
         return _with_model(request, name, params, directory)
     if request.strategy:
         raise UserError(
-            f"strategy {name} needs a model and {home / 'models'} holds none; train one: alphatrade train")
+            f"strategy {name} needs a model and {home / 'models'} holds none of the name {wanted}; train one: "
+            "alphatrade train")
     fallback = settings.strategy.fallback
     return _Choice(make_strategy(fallback, {}), warnings=(
         f"no model is trained yet, so the rule-based strategy {fallback} was run; train one: alphatrade train",))
@@ -170,11 +175,22 @@ def _with_model(request: BacktestRequest, name: str, params: dict[str, Any], dir
     from trader.data.catalog import parse_range
     from trader.features.user_features import load_user_features
     from trader.mlops.monitoring import ModelMonitor
-    from trader.prediction import BatchPredictor, HealthWatch, barriers_of, load_model, model_loaded, trained_before
-    from trader.strategy.registry import make_strategy
+    from trader.prediction import (
+        BatchPredictor,
+        HealthWatch,
+        barriers_of,
+        load_model,
+        model_loaded,
+        require_bars,
+        require_use,
+        trained_before,
+    )
+    from trader.strategy.registry import make_strategy, strategy_class
 
     loaded, panel = request.loaded, request.panel
     artifact, features = load_model(directory, load_user_features(loaded.settings.features.extra, loaded.home))
+    require_use(artifact, strategy_class(name))
+    require_bars(artifact, panel.timeframe, panel.symbols)
     start_ns = parse_range(request.start, None)[0]
     first = 0 if start_ns is None else int(np.searchsorted(panel.ts_ns, start_ns))
     begin = int(panel.ts_ns[min(first, len(panel) - 1)])

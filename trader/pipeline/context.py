@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trader.core.clock import SECOND_NS
+from trader.pipeline.parallel import SERIAL, Workers
 from trader.pipeline.state import Choices, PipelineState
-from trader.utils.errors import UserError
 
 if TYPE_CHECKING:
     from trader.config import Loaded
@@ -26,12 +23,13 @@ Tick = Callable[[str, int, int], None]  # what is being done, units done, units 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage did."""
+    """What a stage did. Equal inputs give equal text, facts and files; what else is to be told goes into ``note``."""
 
     text: str
     outputs: tuple[Path, ...]
     facts: dict[str, Any] = field(default_factory=dict)
     ok: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class Context:
     training: TrainingSettings
     state: PipelineState
     tick: Tick = lambda text, done, total: None
+    workers: Workers = SERIAL       # who does what is independent; nothing that is stored depends on it
+    key: str = ""                   # names the inputs of the stage that runs: equal ones, equal key
 
     @property
     def choices(self) -> Choices:
@@ -87,13 +87,3 @@ class Context:
         from trader.pipeline.barriers import load_barriers
 
         return load_barriers(self.loaded.barriers_path, self.training.labels)
-
-
-def now_ns() -> int:
-    """The time that artefacts are stamped with: ``SOURCE_DATE_EPOCH`` (seconds) where a reproducible build sets it."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if not epoch:
-        return time.time_ns()
-    if not (epoch.isascii() and epoch.isdigit()):
-        raise UserError(f"SOURCE_DATE_EPOCH is {epoch!r}; expected seconds since 1970, or leave it unset")
-    return int(epoch) * SECOND_NS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -15,6 +16,7 @@ import msgspec
 from trader.core.clock import iso
 from trader.pipeline.context import FOLDER, Context
 from trader.pipeline.leftovers import sweep
+from trader.pipeline.parallel import SERIAL, Workers
 from trader.pipeline.stage_table import STAGES, Stage, chain
 from trader.pipeline.state import Finished, code_hash, file_hash, save_state, value_hash
 from trader.utils.atomic import atomic_write_text
@@ -26,7 +28,7 @@ REPORTS = Path("results") / "pipeline"
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """What became of a stage in this command; ``reason`` says why it ran or was skipped."""
+    """What became of a stage in this command; ``reason`` says why it ran or was skipped, ``note`` how it went."""
 
     stage: str
     status: Literal["fresh", "stale", "ran", "failed"]
@@ -35,6 +37,7 @@ class StageReport:
     ok: bool = True
     seconds: float = 0.0
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    note: str = ""
 
 
 class Listener:
@@ -117,9 +120,14 @@ def survey(context: Context, names: Sequence[str] = tuple(STAGES)) -> list[Stage
 
 def inputs_of(stage: Stage, context: Context) -> dict[str, str]:
     """Hashes of everything that decides a stage's result; its needs must have run."""
-    needs = {need: value_hash(context.state.stages[need].outputs) for need in stage.needs
-             if need in context.state.stages}
-    return {"code": code_hash(stage.code), "settings": value_hash(stage.settings(context)), **needs}
+    needs = {}
+    for need in stage.needs:
+        if need in context.state.stages:
+            wanted = stage.reads.get(need)
+            found = context.state.stages[need].outputs
+            needs[need] = value_hash({p: h for p, h in found.items() if wanted in (None, Path(p).name)})
+    own = {f"its {name}": value_hash(value) for name, value in stage.settings(context).items()}
+    return {"its code": code_hash(stage.code), **own, **needs}
 
 
 def why_stale(stage: Stage, inputs: dict[str, str], context: Context) -> str | None:
@@ -131,8 +139,7 @@ def why_stale(stage: Stage, inputs: dict[str, str], context: Context) -> str | N
         return "has not run yet"
     changed = [name for name in inputs if before.inputs.get(name) != inputs[name]]
     if changed:
-        words = {"code": "its code changed", "settings": "its settings or sources changed"}
-        return words.get(changed[0], f"{changed[0]} gave another result")
+        return ", ".join(f"{name} gave another result" if name in STAGES else f"{name} changed" for name in changed)
     for path, digest in before.outputs.items():
         found = file_hash(context.home / path)
         if found != digest:
@@ -145,8 +152,7 @@ def _fresh(stage: Stage, context: Context) -> StageReport:
     report = StageReport(
         stage.name, "fresh", f"inputs and outputs unchanged since {stored.finished_at[:16].replace('T', ' ')} UTC",
         stored.text, stored.ok, stored.seconds, stored.facts)
-    if not (context.home / REPORTS / f"{stage.name}.json").is_file():
-        _write(context, report, stored)
+    _write(context, report, stored)
     return report
 
 
@@ -154,14 +160,16 @@ def _run(stage: Stage, inputs: dict[str, str], reason: str, context: Context, he
     hear.begins(stage.name, reason)
     started = time.monotonic()
     watched = dataclasses.replace(
-        context, tick=lambda text, done, total: hear.ticks(stage.name, text, done, total))
+        context, tick=lambda text, done, total: hear.ticks(stage.name, text, done, total),
+        key=value_hash(inputs)[:12])
     try:
         result = stage.run(watched)
     except Exception as error:
         report = StageReport(
             stage.name, "failed", reason, " ".join(str(error).split()) or type(error).__name__, False,
             round(time.monotonic() - started, 3))
-        _write(context, report, None)
+        with contextlib.suppress(UserError):        # where the disk refuses, the first error is the one to tell
+            _write(context, report, None)
         hear.ends(report)
         if isinstance(error, UserError):
             raise UserError(f"stage {stage.name}: {error}", exit_code=error.exit_code) from error
@@ -171,23 +179,43 @@ def _run(stage: Stage, inputs: dict[str, str], reason: str, context: Context, he
         ok=result.ok, text=result.text, inputs=inputs,
         outputs={context.relative(path): file_hash(path) or "" for path in result.outputs},
         facts=json.loads(json.dumps(result.facts, default=str)), finished_at=iso(time.time_ns()), seconds=seconds,
+        reason=reason, note=result.note,
     )
     context.state.stages[stage.name] = finished
     save_state(context.home, context.state)
-    report = StageReport(stage.name, "ran", reason, result.text, result.ok, seconds, finished.facts)
+    report = StageReport(stage.name, "ran", reason, result.text, result.ok, seconds, finished.facts, result.note)
     _write(context, report, finished)
     return report
 
 
 def _write(context: Context, report: StageReport, finished: Finished | None) -> None:
-    """``results/pipeline/<stage>.json``."""
-    record = dataclasses.asdict(report)
+    """``results/pipeline/<stage>.json``: equal inputs give equal bytes, whenever, wherever and by whom it was run.
+
+    When a stage ran, how long it took and why are in the state file; the home is called ``<home>``.
+    """
+    record: dict[str, Any] = {"stage": report.stage, "status": "ran" if finished else "failed", "ok": report.ok,
+                              "text": report.text, "facts": report.facts}
     if finished is not None:
-        record |= {"inputs": finished.inputs, "outputs": finished.outputs, "finished_at": finished.finished_at}
-    atomic_write_text(context.home / REPORTS / f"{report.stage}.json", json.dumps(record, indent=1, default=str) + "\n")
+        record |= {"inputs": finished.inputs, "outputs": finished.outputs}
+    text = json.dumps(_portable(record, str(context.home)), indent=1, default=str) + "\n"
+    path = context.home / REPORTS / f"{report.stage}.json"
+    if not path.is_file() or path.read_bytes() != text.encode():
+        atomic_write_text(path, text)
 
 
-def make_context(home: Path, config: Path | None, given: dict[str, Any], *, forget_choices: bool = False) -> Context:
+def _portable(value: Any, home: str) -> Any:
+    """A JSON value without the place of the home in its texts."""
+    if isinstance(value, dict):
+        return {key: _portable(item, home) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_portable(item, home) for item in value]
+    return value.replace(home, "<home>") if isinstance(value, str) else value
+
+
+def make_context(
+    home: Path, config: Path | None, given: dict[str, Any], *, forget_choices: bool = False,
+    workers: Workers = SERIAL,
+) -> Context:
     """Settings, remembered choices and those that are given now; nothing is written yet.
 
     Raises
@@ -204,7 +232,7 @@ def make_context(home: Path, config: Path | None, given: dict[str, Any], *, forg
     state = load_state(home)
     before = Choices() if forget_choices else state.choices
     state.choices = before.updated(given)
-    return Context(home, loaded, training, state)
+    return Context(home, loaded, training, state, workers=workers)
 
 
 def plain(report: StageReport) -> dict[str, Any]:

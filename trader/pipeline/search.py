@@ -7,6 +7,7 @@ Every trial counts, dropped ones too: the deflated Sharpe ratio of the model tha
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +20,18 @@ from trader.models.calibration_metrics import log_losses
 from trader.models.overfitting import probability_of_overfitting
 from trader.models.sharpe_statistics import sharpe_moments
 from trader.pipeline.parallel import SERIAL, Workers
-from trader.pipeline.training_folds import FoldPart, Folds, FoldTask, join_folds, predict_fold, purged_folds
+from trader.pipeline.training_folds import (
+    FoldPart,
+    Folds,
+    FoldTask,
+    Kept,
+    cross_validate,
+    join_folds,
+    nothing_kept,
+    predict_fold,
+    purged_folds,
+    work_folds,
+)
 from trader.pipeline.training_returns import Trials, daily_returns
 from trader.pipeline.training_samples import Samples
 from trader.pipeline.training_settings import ImportanceSettings, ModelSettings, TrainingSettings
@@ -32,15 +44,35 @@ BATCH = 4               # trials under way together; part of the result, not of 
 _FULL_LOOK = 5          # trials that are never dropped, so that there is a median
 _BLOCKS = 16
 
-_MEMBERS: tuple[str, ...] = ("catboost", "xgboost", "lightgbm", "catboost+xgboost+lightgbm")
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where a setting is searched; ``log``: by its order of magnitude, ``own``: about what the libraries take."""
 
-# What is searched: the sampler's question by name of the setting.
-SPACE: dict[str, Callable[[optuna.Trial], Any]] = {
-    "learning_rate": lambda trial: trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
-    "depth": lambda trial: trial.suggest_int("depth", 2, 7),
-    "feature_share": lambda trial: trial.suggest_float("feature_share", 0.3, 1.0),
-    "members": lambda trial: tuple(str(trial.suggest_categorical("members", _MEMBERS)).split("+")),
+    low: float
+    high: float
+    log: bool = False
+    own: float = 1.0
+
+    @property
+    def ask(self) -> str:
+        return "suggest_int" if isinstance(self.low, int) else "suggest_float"
+
+    def nearest(self, value: float | None) -> float:
+        """The place of a value that was given, or of one left to the libraries."""
+        return min(max(self.own if value is None else value, self.low), self.high)
+
+
+# What is searched beside the members. The number of trees is left to early stopping, and what the labels mean to
+# `calibrate-barriers`: trials on other labels could not be compared.
+SPACE = {
+    "learning_rate": Range(0.01, 0.2, log=True),
+    "depth": Range(2, 7),
+    "feature_share": Range(0.3, 1.0),
+    "row_share": Range(0.4, 1.0),
+    "l2": Range(0.1, 100.0, log=True),
+    "min_rows": Range(5, 500, log=True, own=20),
 }
+MEMBERS = ("catboost", "xgboost", "lightgbm", "catboost+xgboost+lightgbm")
 
 
 @dataclass(slots=True)
@@ -59,7 +91,7 @@ class TrialResult:
 
     def facts(self) -> dict[str, Any]:
         """Plain values for the manifest."""
-        own = {name: getattr(self.model, name) for name in SPACE}
+        own = {name: getattr(self.model, name) for name in (*SPACE, "members")}
         return {"number": self.number, **own, "folds": len(self.gains), "gain": self.gain, "dropped": self.dropped}
 
 
@@ -73,9 +105,27 @@ class SearchResult:
     tried: tuple[TrialResult, ...]
 
 
+def judge_settings(
+    samples: Samples, panel: BarPanel, settings: TrainingSettings, seed: int, n_trials: int = 0,
+    workers: Workers = SERIAL, after: Callable[[], None] = lambda: None, kept: Kept = nothing_kept,
+) -> SearchResult:
+    """The settings as they are, or the best that a search finds, with the folds that they are judged by.
+
+    Arguments as for `search_settings`; ``after`` is called after each trial, without a search after each fold.
+    """
+    if not n_trials:
+        return SearchResult(settings, cross_validate(samples, settings, seed, after, kept, workers), Trials(), ())
+    found = search_settings(samples, panel, settings, seed, n_trials, workers, after, kept)
+    if not settings.importance.mda:
+        return found
+    # trials are judged without it: the best one's folds are trained once more
+    return dataclasses.replace(
+        found, folds=cross_validate(samples, found.settings, seed, kept=kept, workers=workers))
+
+
 def search_settings(
     samples: Samples, panel: BarPanel, settings: TrainingSettings, seed: int, n_trials: int,
-    workers: Workers = SERIAL, after_trial: Callable[[], None] = lambda: None,
+    workers: Workers = SERIAL, after_trial: Callable[[], None] = lambda: None, kept: Kept = nothing_kept,
 ) -> SearchResult:
     """Find the settings of the ensemble that predict best out of fold.
 
@@ -83,6 +133,7 @@ def search_settings(
     ----------
     samples, panel, seed : as for training; the first trial is ``settings`` as they are
     workers : who trains the folds; the result does not depend on it
+    kept : where folds are stored as they are done, and found again by a search that was interrupted
 
     Raises
     ------
@@ -95,13 +146,11 @@ def search_settings(
     tried: list[TrialResult] = []
     while len(tried) < n_trials:
         asked = [study.ask() for _ in range(min(BATCH, n_trials - len(tried)))]
-        batch = [
-            TrialResult(trial.number, msgspec.structs.replace(settings.model, **_answers(trial))) for trial in asked
-        ]
+        batch = [TrialResult(trial.number, _model_of(trial, settings.model)) for trial in asked]
         for step, split in enumerate(splits):
             going = [k for k, result in enumerate(batch) if not result.dropped]
-            work = [FoldOfTrial(batch[k].model, split) for k in going]
-            for k, part in zip(going, workers.run(_fold_of_trial, shared, work), strict=True):
+            work = {f"trial-{batch[k].number}-{step}": FoldOfTrial(batch[k].model, split) for k in going}
+            for k, part in zip(going, work_folds(_fold_of_trial, shared, work, kept, workers), strict=True):
                 batch[k].parts.append(part)
                 batch[k].gains.append(_gain(part, samples, split[1]))
                 asked[k].report(batch[k].gain, step)
@@ -137,8 +186,11 @@ class FoldOfTrial(NamedTuple):
     split: tuple[IntArray, IntArray]
 
 
-def _answers(trial: optuna.Trial) -> dict[str, Any]:
-    return {name: ask(trial) for name, ask in SPACE.items()}
+def _model_of(trial: optuna.Trial, own: ModelSettings) -> ModelSettings:
+    """The settings that the sampler answered; of the first trial those that were given, to the letter."""
+    answers = {name: getattr(trial, r.ask)(name, r.low, r.high, log=r.log) for name, r in SPACE.items()}
+    answers["members"] = tuple(str(trial.suggest_categorical("members", MEMBERS)).split("+"))
+    return own if trial.number == 0 else msgspec.structs.replace(own, **answers)
 
 
 def _fold_of_trial(shared: FoldTask, item: FoldOfTrial) -> FoldPart:
@@ -164,11 +216,14 @@ def _study(settings: TrainingSettings, seed: int) -> optuna.Study:
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=2 * BATCH),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_FULL_LOOK, n_warmup_steps=0))
     own = settings.model
-    study.enqueue_trial({
-        "learning_rate": own.learning_rate, "depth": own.depth, "feature_share": own.feature_share,
-        "members": "+".join(own.members),
-    })
+    near = {name: where.nearest(getattr(own, name)) for name, where in SPACE.items()}
+    study.enqueue_trial({**near, "members": _nearest(own.members)})
     return study
+
+
+def _nearest(members: tuple[str, ...]) -> str:
+    """The searched choice of members that shares most with these."""
+    return max(MEMBERS, key=lambda choice: len({*members} & {*choice.split("+")}) - len(choice.split("+")) / 10)
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from trader.pipeline.context import Context, StageResult
@@ -18,12 +18,14 @@ class Stage:
     name: str
     needs: tuple[str, ...]
     code: tuple[str, ...]       # source files below the package that decide the result
+    reads: Mapping[str, str] = field(default_factory=dict)      # the one file that matters of a need's several
     blocks: bool = True         # a verdict of no keeps the stages that need it from running
     cached: bool = True         # False: it looks at the present and always runs
 
-    def settings(self, context: Context) -> Any:
-        """What of settings, choices and surroundings decides the result; JSON-able."""
-        return self._module().settings(context)
+    def settings(self, context: Context) -> Mapping[str, Any]:
+        """What of settings, choices and surroundings decides the result, each by a name for a person; JSON-able."""
+        found: Mapping[str, Any] = self._module().settings(context)
+        return found
 
     def run(self, context: Context) -> StageResult:
         """Do the work."""
@@ -40,7 +42,9 @@ class Stage:
         return importlib.import_module(f"trader.pipeline.stages.{self.name}")
 
 
-_MODEL = ("models/*.py", "pipeline/train.py", "pipeline/training_*.py", "mlops/drift.py", "mlops/outcomes.py")
+_TRAINING = {"data": "training.npz"}        # later bars, which training must not see, do not make it stale
+_MODEL = ("models/*.py", "pipeline/train.py", "pipeline/search.py", "pipeline/training_*.py", "mlops/drift.py",
+          "mlops/outcomes.py")
 _ENGINE = (
     "core/*.py", "backtest/*.py", "exchange/*.py", "execution/*.py", "risk/*.py", "strategy/*.py", "features/*.py",
     "models/*.py", "mlops/*.py", "analytics/*.py", "utils/metrics.py", "wiring.py", "prediction.py",
@@ -51,12 +55,14 @@ STAGES = {
     stage.name: stage for stage in (
         Stage("data", (), ("data/*.py", "core/sessions.py", "core/days.py", "pipeline/training_bars.py",
                            "pipeline/stages/data.py")),
-        Stage("features", ("data",), ("features/*.py", "pipeline/stages/features.py")),
+        Stage("features", ("data",), ("features/*.py", "pipeline/feature_matrix.py", "pipeline/stages/features.py"),
+              _TRAINING),
         Stage("labels", ("data", "features"), (
             "models/labels.py", "models/weights.py", "models/events.py", "pipeline/training_samples.py",
-            "pipeline/stages/labels.py")),
-        Stage("train", ("data", "features", "labels"), (*_MODEL, "pipeline/stages/train.py")),
-        Stage("calibrate", ("data", "features", "labels", "train"), (*_MODEL, "pipeline/stages/calibrate.py")),
+            "pipeline/stages/labels.py"), _TRAINING),
+        Stage("train", ("data", "features", "labels"), (*_MODEL, "pipeline/stages/train.py"), _TRAINING),
+        Stage("calibrate", ("data", "features", "labels", "train"), (*_MODEL, "pipeline/stages/calibrate.py"),
+              _TRAINING),
         Stage("backtest", ("data", "calibrate"), (*_ENGINE, "pipeline/stages/backtest.py")),
         Stage("validate", ("backtest",), ("pipeline/verdict.py", "pipeline/stages/validate.py"), blocks=False),
         Stage("paper", ("validate",), (), cached=False),

@@ -26,6 +26,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end: str | None = None              # last day of the backtest, inclusive
     strategy: str | None = None
     initial_capital: float = 100_000.0
+    search: int = 0                     # trials; 0 takes the settings as they are
 
     def updated(self, given: dict[str, Any]) -> Choices:
         """These, with what was given (not None) instead."""
@@ -33,7 +34,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage that ran to its end."""
+    """A stage that ran to its end. What depends on the clock is kept here alone: reports and results do not."""
 
     ok: bool                            # False: it ran, and its verdict was no
     text: str                           # one line for a person
@@ -42,6 +43,8 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, Any]
     finished_at: str
     seconds: float
+    reason: str = ""                    # why it ran
+    note: str = ""                      # what was particular about that run
 
 
 class PipelineState(msgspec.Struct, kw_only=True):
@@ -63,7 +66,7 @@ def load_state(home: Path) -> PipelineState:
 
 def save_state(home: Path, state: PipelineState) -> None:
     """Replace the file in one step."""
-    atomic_write_text(home / STATE_FILE, json.dumps(msgspec.to_builtins(state), indent=1, sort_keys=True) + "\n")
+    atomic_write_text(home / STATE_FILE, json.dumps(msgspec.to_builtins(state), indent=1) + "\n")
 
 
 def file_hash(path: Path) -> str | None:

@@ -15,16 +15,18 @@ from trader.core.clock import iso
 from trader.core.panel import SYNTHETIC_INTRADAY, BarPanel, FloatArray
 from trader.features.feature_set import FeatureSet, default_features
 from trader.mlops.drift import DriftReference
-from trader.models.artifact import FORMAT, ModelArtifact, content_version, library_versions
+from trader.models.artifact import FORMAT, ModelArtifact, content_version, input_names, library_versions
 from trader.models.calibration import ProbabilityCalibrationManager
 from trader.models.ensemble import EnsembleModel
 from trader.models.registry import store_model
+from trader.pipeline.feature_matrix import feature_matrix
 from trader.pipeline.parallel import SERIAL, Workers
+from trader.pipeline.search import judge_settings
 from trader.pipeline.training_folds import MIN_SAMPLES, FoldPart, Folds, cross_validate, untrained_ensemble
 from trader.pipeline.training_importance import families_of, importance_facts
-from trader.pipeline.training_report import score_predictions
+from trader.pipeline.training_report import judge_bets, score_predictions
 from trader.pipeline.training_returns import Trials, daily_returns, judge_returns
-from trader.pipeline.training_samples import Samples, build_samples, panel_hash
+from trader.pipeline.training_samples import Samples, build_samples, panel_hash, rule_of
 from trader.pipeline.training_settings import LabelSettings, TrainingSettings
 from trader.utils.errors import UserError
 
@@ -76,30 +78,22 @@ def train_model(
     steps = _Steps(settings, progress, search)
 
     fitted = (features or default_features(panel.timeframe)).fit(panel)
-    matrix = fitted.transform(panel)
+    matrix = feature_matrix(fitted, panel, workers)
     steps.next()
 
-    samples = build_samples(panel, matrix, settings, fitted.warmup, per_symbol)
+    samples = build_samples(panel, matrix, settings, fitted.warmup, per_symbol, workers)
     require_enough(samples, panel)
     steps.next()
 
-    found = None
-    if search:
-        from trader.pipeline.search import search_settings
-
-        found = search_settings(samples, panel, settings, seed, search, workers, steps.next)
-        settings, folds = found.settings, found.folds
-        if settings.importance.mda:         # trials are judged without it: the best one's folds are trained once more
-            folds = cross_validate(samples, settings, seed, workers=workers)
-    else:
-        folds = cross_validate(samples, settings, seed, steps.next, workers=workers)
+    found = judge_settings(samples, panel, settings, seed, search, workers, steps.next)
+    settings, folds = found.settings, found.folds
     calibrator = fit_calibrator(folds, settings)
     steps.next()
 
     final = fit_final(samples, settings, seed, folds.iterations, fitted.names, steps.next)
     manifest = make_manifest(
         panel, settings, seed, fitted, matrix, folds, calibrator, final, per_symbol,
-        Trials() if found is None else found.trials, [] if found is None else [trial.facts() for trial in found.tried])
+        found.trials, [trial.facts() for trial in found.tried])
     directory = store_model(home, ModelArtifact(manifest, final, calibrator))
     steps.next()
     return directory
@@ -117,10 +111,11 @@ def fit_final(
 ) -> EnsembleModel:
     """The ensemble that will predict: all samples, as many trees as the folds found worth growing."""
     final = untrained_ensemble(settings, seed).refitted(iterations)
-    final.feature_names_in_, final.n_features_in_ = tuple(names), len(names)
+    names = input_names(names, settings.meta.primary)
+    final.feature_names_in_, final.n_features_in_ = names, len(names)
     for member in final.members.values():
         member.fit(samples.X, samples.y, sample_weight=samples.weight)
-        member.feature_names_in_ = tuple(names)
+        member.feature_names_in_ = names
         after_member()
     final.learn_blend(samples.X, samples.y, (samples.t0, samples.t1), samples.weight)
     return final
@@ -149,7 +144,7 @@ def make_manifest(
     """
     samples, plain = folds.samples, settings.to_dict()
     scores = score_predictions(
-        folds.probability, folds.prior, samples.y, samples.t0, samples.unique, panel.source
+        folds.probability, folds.prior, samples.y, samples.t0, samples.unique, panel.source, samples.bets
     )
     before, after = calibrator.get_uncalibrated_metrics(), calibrator.get_metrics()
     scores |= {
@@ -162,6 +157,7 @@ def make_manifest(
         "returns": judge_returns(daily_returns(folds.probability, samples, panel), trials) | {
             "evidence": panel.source != SYNTHETIC_INTRADAY},
         "search": [dict(facts) for facts in tried],
+        "bets": judge_bets(folds.probability, samples) if samples.bets else None,
         "importance": importance_facts(
             final.feature_names_in_ or fitted.names, final.feature_importance(), folds.rises,
             families_of(samples, settings) if len(folds.rises) else []),
@@ -174,12 +170,12 @@ def make_manifest(
         "start": iso(int(panel.ts_ns[0])), "end": iso(int(panel.available_ns[-1])), "hash": panel_hash(panel),
         "samples": len(samples),
     }
-    libraries, fingerprint = library_versions(), fitted.fingerprint()
+    libraries, fingerprint, rule = library_versions(), fitted.fingerprint(), rule_of(settings)
     return {
         "format": FORMAT, "name": settings.name, "seed": seed,
-        "version": content_version(data["hash"], plain, seed, fingerprint, labels, libraries, *scores["search"]),
+        "version": content_version(data["hash"], plain, seed, fingerprint, labels, libraries, rule, *scores["search"]),
         "trained_through_ns": int(panel.available_ns[-1]),
-        "data": data, "labels": labels, "settings": plain, "libraries": libraries, "scores": scores,
+        "data": data, "labels": labels, "meta": rule, "settings": plain, "libraries": libraries, "scores": scores,
         "features": {
             "names": list(fitted.names), "fingerprint": fingerprint, "lookback": fitted.lookback,
             "set": fitted.to_dict(),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from trader.pipeline.training_importance import fold_rises
 from trader.pipeline.training_samples import Samples
 from trader.pipeline.training_settings import TrainingSettings
 from trader.utils.errors import UserError
+
+T = TypeVar("T")
 
 MIN_SAMPLES = 300
 _UNJUDGED: FloatArray = np.empty(0)
@@ -49,35 +51,48 @@ class FoldTask(NamedTuple):
     seed: int
 
 
+Kept = Callable[[str, FoldPart | None], FoldPart | None]       # name, part to store or None to look → what is stored
+
+
+def nothing_kept(name: str, part: FoldPart | None) -> None:
+    """No earlier run left anything, and nothing is left for a later one."""
+
+
 def cross_validate(
     samples: Samples, settings: TrainingSettings, seed: int, after_fold: Callable[[], None] = lambda: None,
-    kept: Callable[[int, Callable[[], FoldPart]], FoldPart] = lambda number, make: make(),
-    workers: Workers = SERIAL,
+    kept: Kept = nothing_kept, workers: Workers = SERIAL,
 ) -> Folds:
     """Predict every sample by an ensemble that saw neither it nor any label that overlaps it.
 
     Parameters
     ----------
     after_fold : called after each fold
-    kept : ``kept(number, make)`` gives the fold's part, from where an earlier run left it or by ``make()``
+    kept : where folds are stored as they are done, and found again
     workers : who does the folds that no earlier run left
     """
     splits = list(purged_folds(samples, settings).split())
-    parts: dict[int, FoldPart] = {}
-    for number in range(len(splits)):
-        try:
-            parts[number] = kept(number, _nothing_kept)
-        except _NothingKept:
-            continue
-        after_fold()
-    missing = [number for number in range(len(splits)) if number not in parts]
+    items = {f"fold-{number}": split for number, split in enumerate(splits)}
+    parts = work_folds(predict_fold, FoldTask(samples, settings, seed), items, kept, workers, after_fold)
+    return join_folds(samples, settings, splits, parts)
+
+
+def work_folds(
+    task: Callable[[FoldTask, T], FoldPart], shared: FoldTask, items: Mapping[str, T], kept: Kept = nothing_kept,
+    workers: Workers = SERIAL, after: Callable[[], None] = lambda: None,
+) -> list[FoldPart]:
+    """The part of every named fold, in their order: from where an earlier run left it, else by the workers."""
+    parts = {name: part for name in items if (part := kept(name, None)) is not None}
+    for _ in parts:
+        after()
+    missing = [name for name in items if name not in parts]
 
     def done(place: int, part: FoldPart) -> None:
-        parts[missing[place]] = kept(missing[place], lambda: part)
-        after_fold()
+        kept(missing[place], part)
+        parts[missing[place]] = part
+        after()
 
-    workers.run(predict_fold, FoldTask(samples, settings, seed), [splits[number] for number in missing], done)
-    return join_folds(samples, settings, splits, [parts[number] for number in range(len(splits))])
+    workers.run(task, shared, [items[name] for name in missing], done)
+    return [parts[name] for name in items]
 
 
 def purged_folds(samples: Samples, settings: TrainingSettings) -> PurgedKFold:
@@ -130,6 +145,7 @@ def untrained_ensemble(settings: TrainingSettings, seed: int) -> EnsembleModel:
     return EnsembleModel(
         model.members, model.voting, random_state=seed, iterations=model.iterations,
         learning_rate=model.learning_rate, depth=model.depth, feature_share=model.feature_share,
+        row_share=model.row_share, l2=model.l2, min_rows=model.min_rows,
     )
 
 
@@ -144,11 +160,3 @@ def _fit_fold(known: Samples, settings: TrainingSettings, seed: int) -> Ensemble
         early_stopping_rounds=settings.model.early_stopping_rounds, sample_weight=known.weight[early],
         spans=(known.t0[early], known.t1[early]),
     )
-
-
-class _NothingKept(Exception):
-    """No earlier run left this fold."""
-
-
-def _nothing_kept(*unused: Any) -> NoReturn:
-    raise _NothingKept

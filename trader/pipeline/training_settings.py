@@ -64,6 +64,9 @@ class ModelSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.05
     depth: Annotated[int, msgspec.Meta(ge=1, le=12)] = 5
     feature_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0     # of the features, drawn for each tree
+    row_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0         # of the samples, drawn for each tree
+    l2: Annotated[float, msgspec.Meta(ge=0)] | None = None              # ridge on leaf values; null: the library's own
+    min_rows: PositiveInt | None = None                                 # of a leaf; null: the library's own
     early_stopping_rounds: PositiveInt = 25
     min_iterations: PositiveInt = 10            # of the final model, whatever early stopping says
 

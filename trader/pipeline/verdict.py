@@ -57,7 +57,6 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     report_sha256: str
     settings_hash: str
-    validated_at: str
     model: str | None = None
     period: tuple[str, str] | None = None
     format: int = FORMAT

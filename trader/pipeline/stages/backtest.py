@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,21 @@ REPORT = "backtest_report.json"
 FIGURES = ("sharpe_ratio", "max_drawdown", "win_rate", "profit_factor", "total_trades", "total_return", "final_equity")
 
 
-def settings(context: Context) -> Any:
+def settings(context: Context) -> Mapping[str, Any]:
     """The session's settings and files, and the strategy with its code where that is the user's."""
     name = context.choices.strategy or context.loaded.settings.strategy.name
     file = Path(name.rpartition(":")[0]).expanduser() if ":" in name else None
-    return [context.loaded.settings_hash, name, context.choices.initial_capital, file and file_hash(file)]
+    return {
+        "settings": context.loaded.settings_hash, "strategy": [name, file and file_hash(file)],
+        "initial capital": context.choices.initial_capital,
+    }
 
 
 def run(context: Context) -> StageResult:
     """Play every bar from the split on; earlier ones are history."""
-    panel, train, split_ns = stored_bars(context)
+    panel, split_ns = stored_bars(context)
     model = models_dir(context.home) / context.facts("calibrate")["model"]
-    total = len(panel) - len(train)
+    total = len(panel.between(split_ns, None))
     context.tick("playing bars", 0, total)
 
     def shown(played: int) -> None:
@@ -39,7 +43,7 @@ def run(context: Context) -> StageResult:
     done = run_backtest(
         BacktestRequest(
             context.loaded, panel, iso(split_ns)[:10], context.choices.end, context.choices.initial_capital,
-            context.home / RESULTS, context.choices.strategy, model),
+            context.home / RESULTS, context.choices.strategy, model, f"backtest-{context.key}"),
         shown,
     )
     report = done.report

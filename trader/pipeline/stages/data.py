@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,16 @@ from trader.data.bars import split_panel
 from trader.data.catalog import available, load_panel, parse_range
 from trader.data.check import check_bars
 from trader.pipeline.context import Context, StageResult
-from trader.pipeline.tables import read_panel, write_panel
+from trader.pipeline.tables import join_panels, read_panel, write_panel
 from trader.pipeline.training_bars import exclusive, months_before
 from trader.pipeline.training_samples import panel_hash
 from trader.utils.errors import UserError
 
-BARS = "bars.npz"
+TRAINING, UNSEEN = "training.npz", "unseen.npz"     # bars before the split, and from it on
 TEST_SHARE = 0.2                # of the sessions, the last, where no split is given
 
 
-def settings(context: Context) -> Any:
+def settings(context: Context) -> Mapping[str, Any]:
     """What was asked for, and what is stored of it."""
     frame = context.timeframe
     wanted = context.symbols
@@ -31,8 +32,11 @@ def settings(context: Context) -> Any:
         if d.timeframe == frame and (wanted is None or d.symbol in wanted)
     ]
     choices = context.choices
-    return [wanted, frame, choices.start, choices.split, choices.end, context.training.data,
-            context.loaded.settings.sim.seed, stored]
+    return {
+        "choice of bars": [wanted, frame, choices.start, choices.split, choices.end],
+        "data settings": context.training.data, "seed of synthesized bars": context.loaded.settings.sim.seed,
+        "stored bars": stored,
+    }
 
 
 def run(context: Context) -> StageResult:
@@ -46,9 +50,10 @@ def run(context: Context) -> StageResult:
         for symbol, bars in split_panel(panel).items() for finding in check_bars(bars, panel.timeframe)
     ]
     counts = {s: sum(f["severity"] == s for f in findings) for s in ("error", "warning", "info")}
-    path = context.path(BARS)
-    write_panel(path, panel, split_ns=np.int64(split_ns))
     train = panel.between(None, split_ns)
+    paths = context.path(TRAINING), context.path(UNSEEN)
+    write_panel(paths[0], train)
+    write_panel(paths[1], panel.between(split_ns, None), split_ns=np.int64(split_ns))
     facts: dict[str, Any] = {
         "source": panel.source, "symbols": list(panel.symbols), "timeframe": panel.timeframe, "bars": len(panel),
         "start": iso(int(panel.ts_ns[0])), "split": iso(split_ns), "end": iso(int(panel.available_ns[-1])),
@@ -63,14 +68,18 @@ def run(context: Context) -> StageResult:
     if counts["error"]:
         worst = next(f for f in findings if f["severity"] == "error")
         text += f"; first: {worst['symbol']} {worst['check']}, {worst['advice']}"
-    return StageResult(text, (path,), facts, ok=not counts["error"])
+    return StageResult(text, paths, facts, ok=not counts["error"])
 
 
-def stored_bars(context: Context) -> tuple[BarPanel, BarPanel, int]:
-    """All bars, those that training may see, and the moment between them."""
-    panel, more = read_panel(context.path(BARS))
-    split_ns = int(more["split_ns"])
-    return panel, panel.between(None, split_ns), split_ns
+def training_bars(context: Context) -> BarPanel:
+    """The bars that training may see."""
+    return read_panel(context.path(TRAINING))[0]
+
+
+def stored_bars(context: Context) -> tuple[BarPanel, int]:
+    """All bars, and the moment from which training saw none."""
+    unseen, more = read_panel(context.path(UNSEEN))
+    return join_panels(training_bars(context), unseen), int(more["split_ns"])
 
 
 def _load(context: Context) -> BarPanel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from trader.core.panel import FloatArray
 from trader.features.feature_set import FeatureSet, default_features
 from trader.pipeline.context import Context, StageResult
-from trader.pipeline.stages.data import stored_bars
+from trader.pipeline.feature_matrix import feature_matrix
+from trader.pipeline.stages.data import training_bars
 from trader.pipeline.tables import read_arrays, write_arrays
 from trader.utils.atomic import atomic_write_text
 
@@ -26,18 +28,18 @@ class StoredFeatures:
     matrix: FloatArray
 
 
-def settings(context: Context) -> Any:
+def settings(context: Context) -> Mapping[str, Any]:
     """Names, parameters and code of the unfitted features."""
-    return default_features(context.timeframe, context.extra_features).fingerprint()
+    return {"feature fingerprint": default_features(context.timeframe, context.extra_features).fingerprint()}
 
 
 def run(context: Context) -> StageResult:
     """Fit and transform."""
-    _, train, _ = stored_bars(context)
+    train = training_bars(context)
     context.tick("fitting", 0, 2)
     fitted = default_features(train.timeframe, context.extra_features).fit(train)
     context.tick("computing", 1, 2)
-    matrix = fitted.transform(train)
+    matrix = feature_matrix(fitted, train, context.workers)
     fingerprint = fitted.fingerprint()
     stored = {"fingerprint": fingerprint, "names": list(fitted.names), "set": fitted.to_dict()}
     paths = context.path(MATRIX), context.path(DEFINITION)

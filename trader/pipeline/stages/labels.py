@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,29 +10,34 @@ import numpy as np
 
 from trader.models.labels import LOSS, NEUTRAL, PROFIT
 from trader.pipeline.context import Context, StageResult
-from trader.pipeline.stages.data import stored_bars
+from trader.pipeline.stages.data import training_bars
 from trader.pipeline.stages.features import StoredFeatures, stored_features
 from trader.pipeline.tables import read_samples, write_labels
 from trader.pipeline.train import require_enough
-from trader.pipeline.training_samples import Samples, build_samples
+from trader.pipeline.training_samples import Samples, build_samples, rule_of
 
 LABELS = "labels.npz"
 CLASSES = {LOSS: "loss", NEUTRAL: "neutral", PROFIT: "profit"}
 
 
-def settings(context: Context) -> Any:
+def settings(context: Context) -> Mapping[str, Any]:
     """Events, barriers and weights."""
     chosen = context.training
     own = context.per_symbol
     special = None if own is None else {name: msgspec.to_builtins(labels) for name, labels in own.items()}
-    return [chosen.events, chosen.labels, chosen.weights, special]
+    return {
+        "events settings": chosen.events, "labels settings": chosen.labels, "barriers of symbols": special,
+        "weights settings": chosen.weights, "rule of the bets": rule_of(chosen),
+        "seed": chosen.seed if chosen.weights.sequential_bootstrap else None,
+    }
 
 
 def run(context: Context) -> StageResult:
     """Sample, label, weigh."""
-    _, train, _ = stored_bars(context)
+    train = training_bars(context)
     stored = stored_features(context)
-    samples = build_samples(train, stored.matrix, context.training, stored.features.warmup, context.per_symbol)
+    samples = build_samples(
+        train, stored.matrix, context.training, stored.features.warmup, context.per_symbol, context.workers)
     require_enough(samples, train)
     path = context.path(LABELS)
     write_labels(path, samples)

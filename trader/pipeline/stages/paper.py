@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from trader.core.clock import SystemClock
@@ -10,9 +11,9 @@ from trader.pipeline.readiness import PAPER_DAYS, live_refusals, traded_days
 from trader.pipeline.verdict import read_validation
 
 
-def settings(context: Context) -> Any:
+def settings(context: Context) -> Mapping[str, Any]:
     """Nothing: the stage looks at the present."""
-    return None
+    return {}
 
 
 def run(context: Context) -> StageResult:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from trader.core.clock import iso
-from trader.pipeline.context import Context, StageResult, now_ns
+from trader.pipeline.context import Context, StageResult
 from trader.pipeline.stages.backtest import REPORT, RESULTS, read_report
 from trader.pipeline.state import file_hash
 from trader.pipeline.verdict import THRESHOLDS, Validation, failures, figures_of, remarks, write_validation
 
 
-def settings(context: Context) -> Any:
+def settings(context: Context) -> Mapping[str, Any]:
     """The thresholds."""
-    return [(t.key, t.sign, t.minimum) for t in THRESHOLDS]
+    return {"thresholds": [(t.key, t.sign, t.minimum) for t in THRESHOLDS]}
 
 
 def run(context: Context) -> StageResult:
@@ -28,7 +28,6 @@ def run(context: Context) -> StageResult:
         strategy=report["strategy"], model=report["model"], run_id=context.facts("backtest")["run_id"],
         period=(report["start"], report["end"]) if report.get("end") else None,
         report_sha256=file_hash(context.home / RESULTS / REPORT) or "", settings_hash=report["settings_hash"],
-        validated_at=iso(now_ns()),
     )
     path = write_validation(context.home, found)
     words = "passed" if found.passed else f"not passed: {'; '.join(failed) or 'in-sample'}"
