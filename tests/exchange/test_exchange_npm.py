@@ -62,7 +62,7 @@ def test_an_npm_client_sees_alpaca(packages: dict[int, Path], major: int) -> Non
         "account": "100000", "clock": True, "calendar": ["16:00", "13:00", "16:00"], "assets": ["AAPL", "MSFT"],
         "asset": True, "order": "new", "duplicate": [422, 40010001], "replaced": [True, "6", "91"], "open": 2,
         "cancelAgain": [422, 42210000], "unknown": [404, 40410000], "filled": "100", "position": "10",
-        "activities": 1, "history": True, "bars": [100, 100.25], "latestQuote": True, "latestTrade": 100,
+        "activities": 1, "history": True, "bars": [100, 100.25], "latestQuote": True, "latestTrade": 100.25,
         "snapshot": 100, "closed": "sell", "positions": [],
     }
     events = [(event, symbol) for event, symbol, _ in seen["updates"]]

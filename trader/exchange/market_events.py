@@ -1,7 +1,7 @@
 """What happens to a market besides its bars: halts, gaps, splits, corrections; by the control API or a fault script.
 
-Gaps and splits change the bars that are still to come, corrections the last one, in the panel's own arrays: give the
-venue bars of its own. With a journal they are kept, and a venue that comes back finds the same market.
+Gaps and splits change the bars that are still to come, corrections the last one; the venue has bars of its own from
+then on. With a journal they are kept, and a venue that comes back finds the same market.
 """
 
 from __future__ import annotations
@@ -120,8 +120,11 @@ class MarketEvents:
         return event
 
     def restore(self) -> None:
-        """Change a fresh panel as the journal says; before the venue is set back into its state."""
-        for entry in self._entries():
+        """Change a fresh venue's bars as the journal says; before it is set back into its state."""
+        entries = self._entries()
+        if entries:
+            self._venue.own_bars()
+        for entry in entries:
             if isinstance(entry.event, Correct):
                 self._revise(entry.event, entry.index)
             else:
@@ -166,26 +169,26 @@ class MarketEvents:
         self._publish([status_message(event.symbol, "T", "", self._venue.now_ns)])
 
     def _gap(self, event: Gap) -> None:
-        self._own()
         self._write(event, self._venue.index)
+        self._venue.own_bars()
         self._change_bars(event, self._venue.index)
 
     def _split(self, event: Split) -> None:
-        self._own()
         venue = self._venue
         if event.ratio == 1.0 or venue.hours.inside_day(venue.index):
             raise refusal("unprocessable", detail=f"{event.symbol} can split between two sessions, and not one for one")
         self._write(event, venue.index)
+        venue.own_bars()
         self._change_bars(event, venue.index)
         venue.apply_split(event.symbol, Decimal(repr(event.ratio)))
 
     def _correct(self, event: Correct) -> None:
-        self._own()
         venue, column, i = self._venue, self._column(event), self._last_bar(event)
-        venue.last_price(column)                    # keeps what it was until the next bar
         old, size = float(venue.panel.close[i, column]), int(venue.panel.volume[i, column])
         self._write(event, i)
+        venue.own_bars()
         self._revise(event, i)
+        venue.forget_prices()
         made = SliceMessages(venue.panel, i, venue.fill_model.half_spread_bps)
         said = correction_messages(event.symbol, i + 1, old, event.close, size, venue.now_ns)
         bar = made.bar(column, 0, "u")
@@ -211,10 +214,6 @@ class MarketEvents:
             if panel.volume[i, column] >= 1:
                 return i
         raise refusal("unprocessable", detail=f"{event.symbol} has not traded yet")
-
-    def _own(self) -> None:
-        if not self._venue.panel.close.flags.writeable:
-            raise refusal("unprocessable", detail="this venue's bars cannot be changed")
 
     def _change_bars(self, event: Event, index: int) -> None:
         panel, column = self._venue.panel, self._column(event)

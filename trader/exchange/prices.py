@@ -33,6 +33,10 @@ class Prices:
         self.split_at = split.index
         self._at = -1
 
+    def forget(self) -> None:
+        """Look for the last prices again."""
+        self._at = -1
+
     def last(self, column: int, played: int) -> Decimal:
         """The last close among ``played`` bars, else the open of the symbol's first bar; VenueError when none."""
         if self._at != played:

@@ -6,12 +6,13 @@ Time moves only in `Venue.step`, one bar at a time. An order entered after bar *
 
 from __future__ import annotations
 
+import dataclasses
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.money import MICRO_SHARE, SHARE
-from trader.core.panel import BarPanel, Slice
+from trader.core.panel import FIELDS, BarPanel, Slice
 from trader.exchange.account import Account
 from trader.exchange.checks import BOOK_CHECKS, SHAPE_CHECKS, Situation
 from trader.exchange.day import reinstate, send_home, suspend, wake
@@ -61,7 +62,8 @@ class Venue:
     Parameters
     ----------
     panel : BarPanel
-        The market. Bars before ``start_index`` are history.
+        The market. Bars before ``start_index`` are history. Its arrays are shared, and never changed: a venue whose
+        market's events change bars has its own from then on (`own_bars`).
     start_index : int
         The first bar to play.
     cash : Decimal
@@ -97,7 +99,7 @@ class Venue:
     ) -> None:
         if not 0 <= start_index <= len(panel):
             raise ValueError(f"start_index is {start_index}; the panel has bars 0 to {len(panel)}")
-        self.panel = panel
+        self.panel = panel = dataclasses.replace(panel)         # its arrays are shared until something changes them
         self.fill_model = fill_model
         self.rules = rules or VenueRules()
         self.accounts_book = Account(cash)
@@ -119,6 +121,7 @@ class Venue:
         self.paused: dict[str, int] = {}
         self.reopened: dict[str, int] = {}
         self.pauses: list[Pause] = []
+        self._owns_bars = False
         self.hard_to_borrow: set[str] = set(self.rules.hard_to_borrow)
         self.index = self.now_ns = 0
         self.go_to(start_index)
@@ -392,6 +395,20 @@ class Venue:
         self.configurations = configurations
         self.valuation.forget()
         self.desk.dirty.add(ACCOUNT)
+
+    def own_bars(self) -> None:
+        """Let the venue have its bars for itself; from then on they may be changed in place."""
+        if not self._owns_bars:
+            for name in (*FIELDS, "vwap"):
+                values = getattr(self.panel, name)
+                if values is not None:
+                    object.__setattr__(self.panel, name, values.copy())
+            self._owns_bars = True
+
+    def forget_prices(self) -> None:
+        """Read prices anew: bars that were played have changed."""
+        self.price_book.forget()
+        self.valuation.forget()
 
     def set_borrow(self, symbol: str, *, easy: bool) -> None:
         """Make a symbol easy or hard to borrow; the latter cancels the orders that would open a short."""
