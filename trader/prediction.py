@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 def load_model(directory: Path, extra: Sequence[Feature] = ()) -> tuple[ModelArtifact, FeatureSet]:
     """A stored model and the fitted features that it was trained on; ArtifactError on any mismatch."""
     from trader.features.feature_set import FeatureSet
-    from trader.models.artifact import ModelArtifact
+    from trader.models.artifact import ArtifactError, ModelArtifact
 
     artifact = ModelArtifact.load(directory)
-    features = FeatureSet.from_dict(artifact.feature_set_dict, extra)
+    try:
+        features = FeatureSet.from_dict(artifact.feature_set_dict, extra)
+    except Exception as error:              # a set that this program cannot build, for whatever reason
+        raise ArtifactError(f"model {artifact.model_id}: its features cannot be built here: {error}") from error
     artifact.require_features(features.fingerprint())
     if artifact.meta is not None:
         rule_of(artifact)
@@ -61,6 +64,22 @@ def require_use(artifact: ModelArtifact, strategy: type[BaseStrategy] | BaseStra
         raise ArtifactError(
             f"model {artifact.model_id} judges the bets of {artifact.meta['primary']}; strategy {strategy.name} needs "
             "one of the long side's labels: use the strategy ml_meta, or train without meta.primary")
+
+
+def require_bars(artifact: ModelArtifact, timeframe: str, symbols: Sequence[str]) -> None:
+    """ArtifactError where the model was trained on bars of another size, or never saw a symbol."""
+    from trader.models.artifact import ArtifactError
+
+    data = artifact.manifest["data"]
+    if data["timeframe"] != timeframe:
+        raise ArtifactError(
+            f"model {artifact.model_id} was trained on {data['timeframe']} bars, these are {timeframe}: train one on "
+            f"them (alphatrade train --timeframe {timeframe})")
+    unknown = [symbol for symbol in symbols if symbol not in data["symbols"]]
+    if unknown:
+        raise ArtifactError(
+            f"model {artifact.model_id} was not trained on {', '.join(unknown)} but on {', '.join(data['symbols'])}: "
+            "train it again (alphatrade train), or leave them out")
 
 
 class BatchPredictor:

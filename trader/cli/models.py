@@ -35,10 +35,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Print champion and challengers."""
-    rows = _rows(home_of(arguments), arguments.name)
+    from trader.models.registry import refused_models
+
+    home = home_of(arguments)
+    rows, refused = _rows(home, arguments.name), refused_models(home)
     if arguments.json:
-        print_json({"models": rows})
+        print_json({"models": rows, "refused": refused})
         return 0
+    for directory, why in refused.items():
+        print(f"✗ {directory} must not be used: {why}")
     if not rows:
         print("no model is stored; train one: alphatrade train")
         return 0

@@ -12,9 +12,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +21,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trader.core.bets import OPINION
-from trader.core.clock import iso
 from trader.core.probe import Health
 from trader.models.calibration import ProbabilityCalibrationManager
 from trader.models.ensemble import EnsembleModel
+from trader.models.labels import CLASSES
+from trader.models.manifest import (
+    FORMAT,
+    MANIFEST,
+    ArtifactError,
+    content_version,
+    library_versions,
+    read_manifest,
+    require_libraries,
+    sealed,
+)
 from trader.utils.atomic import cannot_write, sync_directory
-from trader.utils.errors import UserError
+
+__all__ = ["CALIBRATOR", "FORMAT", "MANIFEST", "MODEL", "ArtifactError", "ModelArtifact", "ProbabilityBatch",
+           "content_version", "input_names", "library_versions", "read_manifest"]
 
 FloatArray = NDArray[np.float64]
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 CALIBRATOR = "calibrator.json"
 MODEL = "model"
-
-_REQUIRED = {
-    "format": int, "name": str, "version": str, "seed": int, "trained_through_ns": int,
-    "data": dict, "features": dict, "labels": dict, "scores": dict, "files": dict,
-}
-_LIBRARIES = ("numpy", "catboost", "xgboost-cpu", "xgboost", "lightgbm")
-
-
-class ArtifactError(UserError, ValueError):
-    """A model directory that must not be used; the message says which part and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +183,7 @@ class ModelArtifact:
         UserError
             the disk refuses; nothing is left behind
         """
-        target, told = models / self.model_id, {k: v for k, v in self.manifest.items() if k != "created"}
+        target = models / self.model_id
         fresh, old = models / f".{self.model_id}.{os.getpid()}.new", models / f".{self.model_id}.{os.getpid()}.old"
         try:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -193,7 +192,7 @@ class ModelArtifact:
                 self.model.save(fresh / MODEL)
                 (fresh / CALIBRATOR).write_text(_json(self.calibrator.to_dict()))
                 files = {path.relative_to(fresh).as_posix(): _sha256(path) for path in _files(fresh)}
-                (fresh / MANIFEST).write_text(_json({**told, "files": files}))
+                (fresh / MANIFEST).write_text(_json(sealed({**self.manifest, "files": files})))
                 if _same(fresh, target):
                     return target
                 for path in _files(fresh):
@@ -211,57 +210,32 @@ class ModelArtifact:
 
     @classmethod
     def load(cls, directory: str | Path) -> ModelArtifact:
-        """Read a model directory after checking every file against the manifest.
+        """Read a model directory after checking every field and every file of it.
 
         Raises
         ------
         ArtifactError
-            missing or malformed manifest, another format, a file that is missing or was changed
+            a manifest that was changed, other libraries, files that are missing, changed or strange, boosters of other
+            features or classes; the message says which
         """
         root = Path(directory)
         manifest = read_manifest(root)
-        for name, expected in sorted(manifest["files"].items()):
-            path = root / name
-            if not path.resolve().is_relative_to(root.resolve()):
-                raise ArtifactError(f"{root / MANIFEST} lists {name!r}, which lies outside the model's directory")
-            if not path.is_file():
-                raise ArtifactError(f"model {root.name} lacks its file {name}: train it again (alphatrade train)")
-            if _sha256(path) != expected:
-                raise ArtifactError(
-                    f"model {root.name}: {name} is not the file that was trained (SHA-256 differs): train it again"
-                )
-        for name in (CALIBRATOR, f"{MODEL}/ensemble.json"):
-            if name not in manifest["files"]:
-                raise ArtifactError(f"{root / MANIFEST} does not list {name}; the model is incomplete")
-        model = EnsembleModel.load(root / MODEL)
-        names = input_names(manifest["features"]["names"], manifest.get("meta"))
-        if model.feature_names_in_ is not None and model.feature_names_in_ != names:
-            raise ArtifactError(f"model {root.name}: manifest and boosters disagree about the features")
-        calibrator = ProbabilityCalibrationManager.from_dict(json.loads((root / CALIBRATOR).read_text()))
+        require_libraries(manifest, root.name)
+        _check_files(root, manifest["files"])
+        try:
+            model = EnsembleModel.load(root / MODEL)
+            calibrator = ProbabilityCalibrationManager.from_dict(json.loads((root / CALIBRATOR).read_text()))
+        except Exception as error:          # whatever a library or a parser says of bytes that are as they were stored
+            raise ArtifactError(f"model {root.name} cannot be read: {type(error).__name__}: {error}") from error
+        names = input_names(manifest["features"]["names"], manifest["meta"])
+        for name, member in model.members.items():
+            if member.classes != CLASSES:
+                raise ArtifactError(f"model {root.name}: {name} has the classes {member.classes}, not {CLASSES}")
+            if member.feature_names_in_ not in (None, names) or member.n_features_in_ != len(names):
+                raise ArtifactError(f"model {root.name}: manifest and {name} disagree about the features")
+        if calibrator.n_classes_ != len(CLASSES):
+            raise ArtifactError(f"model {root.name}: the calibrator knows {calibrator.n_classes_} classes, not 3")
         return cls(manifest, model, calibrator, root)
-
-
-def read_manifest(directory: str | Path) -> dict[str, Any]:
-    """The manifest of a model directory, checked for its fields; cheap, loads no booster.
-
-    ``created`` is added: when the file was written, RFC 3339.
-    """
-    path = Path(directory) / MANIFEST
-    try:
-        manifest = json.loads(path.read_text())
-        written = iso(path.stat().st_mtime_ns)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} does not exist: not a model directory") from None
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
-    if not isinstance(manifest, dict):
-        raise ArtifactError(f"{path} holds no manifest")
-    if manifest.get("format") != FORMAT:
-        raise ArtifactError(f"{path} has format {manifest.get('format')!r}; this version reads {FORMAT}: train again")
-    for field, kind in _REQUIRED.items():
-        if not isinstance(manifest.get(field), kind):
-            raise ArtifactError(f"{path}: field {field!r} is missing or not a {kind.__name__}")
-    return {"created": written, **manifest}
 
 
 def input_names(features: Sequence[str], meta: object) -> tuple[str, ...]:
@@ -269,21 +243,30 @@ def input_names(features: Sequence[str], meta: object) -> tuple[str, ...]:
     return (*features, OPINION) if meta else tuple(features)
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that a model depends on, as installed."""
-    found = {}
-    for name in _LIBRARIES:
+def _check_files(root: Path, files: Mapping[str, str]) -> None:
+    """Every listed file is there with its bytes, and no other."""
+    for name, expected in sorted(files.items()):
+        path = root / name
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise ArtifactError(f"{root / MANIFEST} lists {name!r}, which lies outside the model's directory")
+        if not path.is_file():
+            raise ArtifactError(f"model {root.name} lacks its file {name}: train it again (alphatrade train)")
         try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def content_version(*parts: Any) -> str:
-    """Twelve hex digits that name the content of JSON-able parts."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+            found = _sha256(path)
+        except OSError as error:
+            raise ArtifactError(f"model {root.name}: {name} cannot be read: {error}") from None
+        if found != expected:
+            raise ArtifactError(
+                f"model {root.name}: {name} is not the file that was trained (SHA-256 differs): train it again"
+            )
+    for name in (CALIBRATOR, f"{MODEL}/ensemble.json"):
+        if name not in files:
+            raise ArtifactError(f"{root / MANIFEST} does not list {name}; the model is incomplete")
+    there = {path.relative_to(root).as_posix() for path in _files(root) if not path.name.startswith(".")}
+    strange = sorted(there - files.keys() - {MANIFEST})
+    if strange:
+        raise ArtifactError(
+            f"model {root.name} holds {', '.join(strange)}, which its training did not write: remove it")
 
 
 def _files(root: Path) -> list[Path]:

@@ -28,11 +28,14 @@ def latest_model(home: Path, name: str = "ml_momentum", timeframe: str | None = 
     """The directory of the current model of a name; None when there is none.
 
     Where the pointed model is gone, or is not of the wanted ``timeframe`` (such as ``15Min``), the most
-    recently created one that fits takes its place.
+    recently created one that fits takes its place. One that is there but must not be used is returned all the same:
+    loading it says what is wrong, which another model in its place would hide.
     """
     stored = {f"{m['name']}-{m['version']}": m for m in list_models(home, name)}
     fitting = [d for d, m in stored.items() if timeframe in (None, m["data"].get("timeframe"))]
     pointed = _pointer(home, name).get("current")
+    if pointed and pointed not in stored and (models_dir(home) / pointed).is_dir():
+        return models_dir(home) / str(pointed)
     if not fitting:
         return None
     return models_dir(home) / (pointed if pointed in fitting else fitting[0])
@@ -49,6 +52,19 @@ def list_models(home: Path, name: str | None = None) -> list[dict[str, Any]]:
         if path.parent.name == f"{manifest['name']}-{manifest['version']}" and name in (None, manifest["name"]):
             manifests.append(manifest)
     return sorted(manifests, key=lambda m: (m["created"], m["version"]), reverse=True)
+
+
+def refused_models(home: Path) -> dict[str, str]:
+    """Directories that look like models and must not be used, and why."""
+    found = {}
+    for path in sorted(models_dir(home).glob("[!.]*/manifest.json")):
+        try:
+            manifest = read_manifest(path.parent)
+            if path.parent.name != f"{manifest['name']}-{manifest['version']}":
+                found[path.parent.name] = f"it holds {manifest['name']}-{manifest['version']}"
+        except ArtifactError as error:
+            found[path.parent.name] = str(error)
+    return found
 
 
 def promote(home: Path, name: str, directory_name: str) -> None:

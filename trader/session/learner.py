@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trader.core import events as ev
 from trader.core.clock import from_ns
-from trader.prediction import barriers_of, require_use
+from trader.prediction import barriers_of, require_bars, require_use
 from trader.session import training
 from trader.utils.errors import UserError
 
@@ -68,10 +68,6 @@ class Learner:
         except ArtifactError as error:
             self.refused = str(error)
             return None
-        data = loaded.artifact.manifest["data"]
-        if data.get("timeframe") != self._timeframe:
-            self.refused = f"{directory.name} was trained on {data.get('timeframe')} bars, these are {self._timeframe}"
-            return None
         if loaded.artifact.trained_through_ns > before_ns:
             through = from_ns(loaded.artifact.trained_through_ns).date()
             self.refused = f"{directory.name} has seen bars up to {through}, later than this session's first"
@@ -84,6 +80,7 @@ class Learner:
 
         loaded = LoadedModel(*load_model(directory, load_user_features(self._extra, self._home)))
         require_use(loaded.artifact, self._strategy)
+        require_bars(loaded.artifact, self._timeframe, self._symbols)
         return loaded
 
     def announcement(self, before_ns: int) -> ev.TrainingProgress:
