@@ -21,6 +21,7 @@ LASTING = frozenset({"day", "gtc"})
 CLASSES = ("simple", "bracket", "oto", "oco")
 NEEDS_LIMIT = frozenset({"limit", "stop_limit"})
 NEEDS_STOP = frozenset({"stop", "stop_limit"})
+INTENTS = frozenset({"buy_to_open", "buy_to_close", "sell_to_open", "sell_to_close"})
 MINIMUM_NOTIONAL = Decimal(1)
 MINIMUM_TRAIL_PERCENT = Decimal("0.1")
 MAXIMUM = Decimal(10**9)            # of any number: beyond it is a mistake
@@ -80,6 +81,8 @@ def check_vocabulary(request: OrderRequest) -> None:
             if getattr(request, name) not in known:
                 value = getattr(request, name)
                 raise refusal("invalid", detail=f"invalid {name} {value!r}: this venue takes {', '.join(known)}")
+    if request.position_intent is not None and request.position_intent not in INTENTS:
+        raise refusal("invalid", detail=f"invalid position_intent {request.position_intent!r}")
     if request.client_order_id is not None and not 0 < len(request.client_order_id) <= 128:
         raise refusal("invalid", detail="client_order_id must have 1 to 128 characters")
 
@@ -221,6 +224,11 @@ def check_geometry(request: OrderRequest, situation: Situation) -> None:
 def check_position(request: OrderRequest, situation: Situation) -> None:
     """Brackets open, OCOs close; nothing closes more than is there and not held by other orders."""
     closes = situation.closes(request.side)
+    if request.position_intent is not None:
+        inferred = f"{request.side}_to_{'close' if closes else 'open'}"
+        if request.position_intent != inferred:
+            words = f"position intent mismatch, inferred: {inferred}, specified: {request.position_intent}"
+            raise refusal("unprocessable", detail=words)
     if request.order_class in ("bracket", "oto") and closes:
         raise refusal("unprocessable", detail=f"{request.order_class} orders must be entry orders")
     if request.order_class == "oco" and not closes:
@@ -256,12 +264,14 @@ def check_shorting(request: OrderRequest, situation: Situation) -> None:
 
 
 def check_account(request: OrderRequest, situation: Situation) -> None:
-    """What the account's owner has switched off."""
+    """What the account's owner has switched off; new issues trade at a limit."""
     if situation.configured.suspend_trade:
         raise refusal("suspended_by_user")
     whole = request.qty is not None and request.qty % SHARE == 0
     if not situation.configured.fractional_trading and not whole:
         raise refusal("unprocessable", detail="fractional trading is disabled for this account")
+    if request.type not in NEEDS_LIMIT and request.symbol in situation.rules.ipo:
+        raise refusal("unprocessable", detail=f"{request.symbol} is a new issue: only limit orders are accepted")
 
 
 def check_window(request: OrderRequest, situation: Situation) -> None:

@@ -61,6 +61,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     trail_price: Decimal | None = None
     trail_percent: Decimal | None = None
     extended_hours: bool = False
+    position_intent: str | None = None
 
 
 class VenueOrder(msgspec.Struct, kw_only=True, gc=False):
@@ -236,7 +237,7 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     ``slow_changes`` lets cancels and replacements pend until the end of the next bar, which may fill the order
     first. ``done_for_day`` announces at the close which orders sleep until the next session. Orders that are good
     till cancelled end after ``gtc_days``. With ``luld`` a symbol whose bar opens beyond its price bands pauses for five
-    minutes, one bar at least (`trader.exchange.luld`).
+    minutes, one bar at least (`trader.exchange.luld`). Symbols in ``ipo`` are new issues: limit orders only.
     """
 
     margin_multiplier: Decimal = Decimal(2)
@@ -251,3 +252,4 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     done_for_day: bool = False
     gtc_days: int = 90
     luld: bool = False
+    ipo: frozenset[str] = frozenset()

@@ -48,6 +48,7 @@ class OrderBody(msgspec.Struct):
     take_profit: LegBody | None = None
     stop_loss: LegBody | None = None
     extended_hours: bool | None = None
+    position_intent: str | None = None
 
 
 class ReplaceBody(msgspec.Struct):
@@ -87,7 +88,7 @@ def read_order(body: bytes) -> OrderRequest:
         take_profit=plain(profit.limit_price),
         stop_loss=plain(loss.stop_price), stop_loss_limit=plain(loss.limit_price),
         trail_price=plain(wish.trail_price), trail_percent=plain(wish.trail_percent),
-        extended_hours=bool(wish.extended_hours),
+        extended_hours=bool(wish.extended_hours), position_intent=wish.position_intent or None,
     )
 
 
@@ -352,7 +353,7 @@ def asset_json(venue: Venue, symbol: str) -> dict[str, Any]:
         "maintenance_margin_requirement": 30,
         "margin_requirement_long": "30",
         "margin_requirement_short": "30" if easy else "100",
-        "attributes": ["fractional_eh_enabled"],
+        "attributes": ["fractional_eh_enabled", *(["ipo"] if symbol in venue.rules.ipo else [])],
     }
 
 
