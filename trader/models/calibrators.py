@@ -147,11 +147,11 @@ class IsotonicCalibrator:
         fitted = isotonic_regression(mean, weights=count).x
         corner = np.ones(len(x), dtype=bool)
         corner[1:-1] = (fitted[1:-1] != fitted[:-2]) | (fitted[1:-1] != fitted[2:])
-        self.x, self.y = x[corner], np.clip(fitted[corner], _EDGE, 1.0 - _EDGE)
+        self.x, self.y = x[corner], fitted[corner]
         return self
 
     def apply(self, p: FloatArray) -> FloatArray:
-        mapped: FloatArray = np.interp(p, self.x, self.y)
+        mapped: FloatArray = np.clip(np.interp(p, self.x, self.y), _EDGE, 1.0 - _EDGE)
         return mapped
 
     def to_dict(self) -> dict[str, Any]:

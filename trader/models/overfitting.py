@@ -32,15 +32,17 @@ def probability_of_overfitting(returns: ArrayLike, n_blocks: int = 16) -> Overfi
     Parameters
     ----------
     returns : of every trial over the same periods in time order, shape ``(n_periods, n_trials)``
-    n_blocks : even number of blocks of time; each half of them is once the sample in which the best is chosen
+    n_blocks : even number of equal blocks of time, the last periods left out where they do not divide; each half of
+        the blocks is once the sample in which the best is chosen
     """
     values = np.asarray(returns, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] < 2:
         raise ValueError(f"returns of two trials or more, shape (n_periods, n_trials), expected; got {values.shape}")
     if n_blocks < 2 or n_blocks % 2 or len(values) < 2 * n_blocks:
         raise ValueError(f"n_blocks must be even and at most half the {len(values)} periods; got {n_blocks}")
-    edges = np.linspace(0, len(values), n_blocks + 1).astype(np.int64)[:-1]
-    count = np.diff(np.append(edges, len(values))).astype(np.float64)
+    length = len(values) // n_blocks
+    values = values[:length * n_blocks]
+    edges, count = np.arange(n_blocks) * length, np.full(n_blocks, float(length))
     total, squares = np.add.reduceat(values, edges), np.add.reduceat(values * values, edges)
     inside = np.zeros((_choose(n_blocks), n_blocks))
     for row, blocks in enumerate(combinations(range(n_blocks), n_blocks // 2)):
