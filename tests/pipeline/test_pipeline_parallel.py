@@ -25,6 +25,7 @@ from trader.pipeline.train import train_model
 from trader.pipeline.training_samples import build_samples
 from trader.pipeline.training_settings import ModelSettings, ValidationSettings
 from trader.utils.errors import UserError
+from trader.utils.session_file import process_start
 
 TRIALS = 5
 QUICK = msgspec.structs.replace(
@@ -162,3 +163,37 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UserError, match=r"pip install 'alphatrade\[cluster\]'"), open_workers(1, "tcp://127.0.0.1:9"):
         pass
+
+
+ORPHANS = """
+import sys, test_pipeline_parallel as own
+from trader.pipeline.parallel import open_workers
+with open_workers(2) as workers:
+    workers.run(own.tell_and_sleep, sys.argv[1], [0, 1])
+"""
+
+
+def tell_and_sleep(folder: str, item: int) -> None:
+    Path(folder, f"{os.getpid()}.pid").touch()
+    time.sleep(60)
+
+
+def test_workers_end_with_the_process_that_they_work_for(tmp_path):
+    surroundings = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", ORPHANS, str(tmp_path)], env=surroundings)
+    while len(list(tmp_path.glob("*.pid"))) < 2:
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    for _ in range(100):
+        if not any(process_start(pid) for pid in pids):
+            break
+        time.sleep(0.1)
+    assert not any(process_start(pid) for pid in pids)
+    assert len(list(tmp_path.glob(".alphatrade-shared.*"))) == 1
+    with pytest.MonkeyPatch.context() as patch, open_workers(2) as workers:
+        patch.setattr("tempfile.tempdir", str(tmp_path))
+        assert workers.run(add, np.arange(3.0), [1]) == [4.0]
+    assert not list(tmp_path.glob(".alphatrade-shared.*"))      # what the killed one left is gone too

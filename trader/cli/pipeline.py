@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trader.cli.arguments import (
@@ -82,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             for report in reports:
                 print(f"{SIGNS[report.status]} {report.stage:<10} {report.status}: {report.reason}")
         return 0
-    with ExitStack() as stack:
+    with _going_on_later(), ExitStack() as stack:
         workers = stack.enter_context(open_workers(arguments.workers, arguments.scheduler))
         listener = _listener(arguments, stack)
         reports = run_stage(context(workers), arguments.stage, force=arguments.force, listener=listener)
@@ -93,6 +96,25 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(
             f"stage {arguments.stage} did not run: {reports[-1].stage} says no; see its report", exit_code=1)
     return 0 if ok else 1
+
+
+@contextmanager
+def _going_on_later() -> Iterator[None]:
+    """An interrupt, or a request to end, is answered at once, in one line, and leaves nothing half-written."""
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    main = threading.current_thread() is threading.main_thread()        # nobody else is sent signals
+    before = signal.signal(signal.SIGTERM, end) if main else None
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.args[0] if interrupt.args else signal.SIGINT
+        raise UserError(
+            "interrupted; what was done is kept: give the command again to go on", exit_code=128 + number) from None
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from trader.utils.session_file import process_start
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.(?:[0-9a-f]+\.tmp|new|old)")
 
 
-def sweep(folders: Iterable[Path]) -> None:
-    """Delete temporary files and directories of dead processes in these folders (not below them)."""
+def sweep(folders: Iterable[Path], of: str = "") -> None:
+    """Delete temporary files and directories of dead processes in these folders (not below them), or those ``of`` a
+    name."""
     for folder in folders:
-        for path in folder.glob(".*"):
+        for path in folder.glob(f".{of}*"):
             found = _TEMPORARY.fullmatch(path.name)
             if found is None or process_start(int(found[1])):
                 continue

@@ -7,15 +7,22 @@ task is done again.
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any, Protocol, TypeVar
 
+from trader.pipeline.leftovers import sweep
+from trader.utils.atomic import cannot_write
 from trader.utils.errors import UserError
 
 S = TypeVar("S")
@@ -24,7 +31,9 @@ R = TypeVar("R")
 
 Task = Callable[[S, T], R]
 _TRIES = 3
+_SCRATCH = "alphatrade-shared"
 _PATIENCE = "10s"
+_DESERTED, _LOOK = 30.0, 2.0    # seconds that a cluster may be without workers, and between two looks at it
 # Spinning threads beside a busy neighbour make the boosters several times slower; read when OpenMP first loads.
 _QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -88,9 +97,12 @@ class Processes:
         import joblib
 
         self._stopped = False
-        with tempfile.TemporaryDirectory(prefix="alphatrade-") as folder:
-            path = Path(folder) / "shared.joblib"
-            joblib.dump(shared, path)       # arrays in it are mapped, not copied, by every worker
+        with _scratch() as folder:
+            path = folder / "shared.joblib"
+            try:
+                joblib.dump(shared, path)   # arrays in it are mapped, not copied, by every worker
+            except OSError as error:
+                raise cannot_write(path, error) from error
             with ThreadPoolExecutor(self.count) as threads:
                 waiting = {threads.submit(self._one, task, path, item): n for n, item in enumerate(items)}
                 try:
@@ -117,7 +129,7 @@ class Processes:
         try:
             for _ in range(_TRIES):
                 if pool not in self._live:
-                    pool = ProcessPoolExecutor(1, env=_QUIET)
+                    pool = ProcessPoolExecutor(1, env=_QUIET, initializer=_die_with, initargs=(os.getpid(),))
                     self._live.add(pool)
                 try:
                     result: R = pool.submit(_mapped, task, path, item).result()
@@ -135,25 +147,36 @@ class Processes:
 class Cluster:
     """A Dask cluster, through joblib's backend for it."""
 
-    def __init__(self, client: Any, count: int) -> None:
-        self._client, self.count = client, count
+    def __init__(self, client: Any, count: int, address: str) -> None:
+        self._client, self.count, self._address = client, count, address
+        self._deserted = False
 
     def run(
         self, task: Task[S, T, R], shared: S, items: Sequence[T], done: Callable[[int, R], None] = lambda n, r: None
     ) -> list[R]:
+        from concurrent.futures import CancelledError
+
         from distributed.scheduler import KilledWorker
         from joblib import Parallel, delayed, parallel_config
 
         found: dict[int, R] = {}
         box = [shared]                      # a list, whose identity joblib recognises, scattered once to all workers
         try:
-            with parallel_config(backend="dask", client=self._client, scatter=[box]):
+            with self._watched(), parallel_config(backend="dask", client=self._client, scatter=[box]):
                 calls = (delayed(_numbered)(task, box, number, item) for number, item in enumerate(items))
                 for number, result in Parallel(return_as="generator_unordered", batch_size=1)(calls):
                     found[number] = result
                     done(number, result)
         except KilledWorker:
             raise _deadly() from None
+        except (CancelledError, OSError) as error:
+            here = self._client.status == "running"
+            if here and isinstance(error, OSError):
+                raise                           # the task's own
+            what = "all its workers died" if here or self._deserted else "its scheduler was lost"
+            raise UserError(
+                f"the cluster at {self._address} is gone ({what}); start it again and give the command again: "
+                "what was done is kept") from None
         except ModuleNotFoundError as error:
             raise UserError(
                 f"a worker of the cluster lacks the module {error.name}; install the same alphatrade on every machine"
@@ -163,6 +186,29 @@ class Cluster:
     def close(self) -> None:
         """Leave the cluster; its scheduler and workers go on."""
         self._client.close()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """While the block runs, leave a cluster that has had no worker for a while: Dask itself waits for ever."""
+        over = Event()
+
+        def watch() -> None:
+            empty = 0.0
+            while not over.wait(_LOOK):
+                with suppress(Exception):       # a scheduler that does not answer is the client's own affair
+                    workers = self._client.scheduler_info(n_workers=-1)["workers"]
+                    empty = 0.0 if workers else empty + _LOOK
+                if empty >= _DESERTED:
+                    self._deserted = True
+                    self._client.close()
+                    return
+
+        watcher = Thread(target=watch, name="cluster-watch", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
 
 
 @contextmanager
@@ -197,6 +243,9 @@ def _join(scheduler: str) -> Cluster:
     except ImportError as error:
         raise UserError(
             f"--scheduler needs Dask ({error}); install it with: pip install 'alphatrade[cluster]'") from None
+    for name in logging.root.manager.loggerDict:        # what they have to tell, errors here tell in one line
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         client: Any = Client(scheduler, timeout=_PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
@@ -207,7 +256,23 @@ def _join(scheduler: str) -> Cluster:
     if not workers:
         client.close()
         raise UserError(f"the scheduler at {scheduler} has no workers; start some with: dask worker {scheduler}")
-    return Cluster(client, sum(facts["nthreads"] for facts in workers.values()))
+    return Cluster(client, sum(facts["nthreads"] for facts in workers.values()), scheduler)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory for the time of a block; those that killed processes left go too."""
+    place = Path(tempfile.gettempdir())
+    sweep([place], of=_SCRATCH)
+    folder = place / f".{_SCRATCH}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _collected(waiting: dict[Future[R], int], done: Callable[[int, R], None]) -> list[R]:
@@ -223,6 +288,16 @@ def _collected(waiting: dict[Future[R], int], done: Callable[[int, R], None]) ->
             future.cancel()
         raise
     return [found[number] for number in range(len(waiting))]
+
+
+def _die_with(parent: int) -> None:
+    """End this worker when the process that it works for is gone, however that one died."""
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 def _mapped(task: Task[Any, T, R], path: Path, item: T) -> R:

@@ -121,7 +121,7 @@ class _Keeper:
             return part
         try:
             stored = FoldPart(*read_fold(path))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):     # none, or one that the disk spoilt
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):    # none, or one that the disk spoilt
             return None
         self.found += 1
         return stored
