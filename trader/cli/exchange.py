@@ -87,7 +87,8 @@ def add_parser(subparsers: Any) -> None:
     )
     serve.add_argument(
         "--data-plan", choices=("unlimited", "basic", "plus"), default="unlimited",
-        help="limits of the data stream; basic: iex alone, 30 symbols, one connection; plus: one connection a feed",
+        help="limits of the data; basic: the iex stream alone, 30 symbols, one connection, no recent SIP data; "
+        "plus: one connection a feed",
     )
     serve.add_argument(
         "--luld", action="store_true", help="pause symbols that open beyond their limit-up limit-down price bands"
@@ -178,7 +179,7 @@ def build_server(
     script = load_fault_script(args.faults) if args.faults else None
     venue = Venue(
         panel, start_index=start_index, cash=cash, fill_model=RealisticFillSimulator(), seed=args.seed,
-        rules=rules_of(args.rule, luld=args.luld),
+        rules=rules_of(args.rule, luld=args.luld, plan=args.data_plan),
     )
     try:
         return ExchangeServer(
@@ -191,14 +192,16 @@ def build_server(
         raise UserError(f"--{error}") from None
 
 
-def rules_of(pairs: list[str] | None, *, luld: bool) -> VenueRules:
-    """The broker's rules with those of the command; UserError for what is no rule or no value of it."""
+def rules_of(pairs: list[str] | None, *, luld: bool, plan: str = "unlimited") -> VenueRules:
+    """The broker's rules with those of the command and of a data plan; UserError for what is no rule or no value."""
     import yaml
 
     from trader.exchange.fault_rules import changed_rules
     from trader.exchange.types import VenueRules
 
     changes: dict[str, Any] = {"luld": True} if luld else {}
+    if plan == "basic":
+        changes["recent_sip"] = False
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not (name and equals and value):

@@ -44,6 +44,8 @@ def get_portfolio_history(venue: Venue, request: Request, _: str) -> Response:
         end = moment(query, "date_end", end_of_day=True)
     end = venue.now_ns if end is None else end
     start = moment(query, "start")
+    if start is not None and query.get("period") and (query.get("end") or query.get("date_end")):
+        raise refusal("invalid", detail="only two of start, end and period can be given")
     if start is None:
         start = end - period_ns(query.get("period") or "1M")
     elif query.get("period"):
@@ -53,7 +55,13 @@ def get_portfolio_history(venue: Venue, request: Request, _: str) -> Response:
         query, "intraday_reporting", "market_hours", ("market_hours", "extended_hours", "continuous"))
     extended = truth(query, "extended_hours") or reporting != "market_hours"
     reset = choice(query, "pnl_reset", "per_day", ("per_day", "no_reset")) == "per_day"
-    return json_response(history_json(venue, start, end, timeframe, extended=extended, reset_daily=reset))
+    kinds = symbols(query, "cashflow_types")
+    for kind in kinds:
+        if kind not in (*NON_TRADES, "ALL", "NONE"):
+            raise refusal("invalid", detail=f"invalid cashflow type: {kind}")
+    return json_response(
+        history_json(venue, start, end, timeframe, extended=extended, reset_daily=reset, kinds=kinds)
+    )
 
 
 def _place_of(activity: Activity | Entry) -> tuple[int, int]:

@@ -16,6 +16,8 @@ from trader.exchange.errors import refusal
 from trader.exchange.types import Split
 
 _TIMEFRAME = re.compile(r"(\d{1,3})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
+# Alpaca's sizes: less than an hour of minutes, less than a day of hours, one day or week, a part of a year.
+_AMOUNTS = {"Min": range(1, 60), "Hour": range(1, 24), "Day": (1,), "Week": (1,), "Month": (1, 2, 3, 4, 6, 12)}
 _MINUTES = {"Min": 1, "T": 1, "Hour": 60, "H": 60}
 _CALENDAR = {"Day": "Day", "D": "Day", "Week": "Week", "W": "Week", "Month": "Month", "M": "Month"}
 
@@ -75,8 +77,10 @@ def _starts_of(panel: BarPanel, ts_ns: IntArray, timeframe: str) -> IntArray:
     if match is None:
         raise refusal("malformed", detail=f"invalid timeframe: {timeframe}")
     amount, unit = int(match[1]), match[2]
+    if amount not in _AMOUNTS[_CALENDAR.get(unit) or ("Hour" if unit in ("Hour", "H") else "Min")]:
+        raise refusal("malformed", detail=f"invalid timeframe: {timeframe}")
     if unit in _CALENDAR:
-        return _calendar_starts(ts_ns, _CALENDAR[unit], amount, timeframe)
+        return _calendar_starts(ts_ns, _CALENDAR[unit], amount)
     minutes = amount * _MINUTES[unit]
     base = _TIMEFRAME.fullmatch(panel.timeframe)
     base_minutes = int(base[1]) if base and base[2] in _MINUTES else 0
@@ -86,22 +90,20 @@ def _starts_of(panel: BarPanel, ts_ns: IntArray, timeframe: str) -> IntArray:
     return ts_ns // step * step
 
 
-def _calendar_starts(ts_ns: IntArray, unit: str, amount: int, timeframe: str) -> IntArray:
-    if amount != 1:
-        raise refusal("malformed", detail=f"invalid timeframe: {timeframe}")
+def _calendar_starts(ts_ns: IntArray, unit: str, amount: int) -> IntArray:
     days = days_of(ts_ns + 1)               # the day of the moment just after a bar's start
     unique, inverse = np.unique(days, return_inverse=True)
-    starts = np.fromiter((_midnight(int(day), unit) for day in unique), np.int64, len(unique))
+    starts = np.fromiter((_midnight(int(day), unit, amount) for day in unique), np.int64, len(unique))
     return starts[inverse]
 
 
-def _midnight(day: int, unit: str) -> int:
-    """New York's midnight of a yyyymmdd day, of its week's Monday or of its month's first."""
+def _midnight(day: int, unit: str, months: int) -> int:
+    """New York's midnight of a yyyymmdd day, of its week's Monday, or of the first of its ``months`` of the year."""
     when = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=NEW_YORK)
     if unit == "Week":
         when = datetime.fromordinal(when.toordinal() - when.weekday()).replace(tzinfo=NEW_YORK)
     elif unit == "Month":
-        when = when.replace(day=1)
+        when = when.replace(day=1, month=(when.month - 1) // months * months + 1)
     return to_ns(when)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trader.core.clock import MINUTE_NS
 from trader.core.panel import IntArray
 from trader.exchange.bars import BarColumns, played_bars
 from trader.exchange.data_messages import SliceMessages, number_json
@@ -20,7 +21,7 @@ from trader.exchange.routes import Handler
 from trader.exchange.venue import Venue
 from trader.exchange.wire import rfc3339
 
-_LOT = 100
+DELAY_NS = 15 * MINUTE_NS
 FEEDS = ("iex", "sip", "delayed_sip", "otc", "boats", "overnight")
 ADJUSTMENTS = ("raw", "split", "dividend", "all")
 
@@ -33,6 +34,23 @@ def bar_json(bars: BarColumns, row: int) -> dict[str, Any]:
         "l": float(bars.low[row]), "c": float(bars.close[row]), "v": number_json(float(bars.volume[row])),
         "n": None if math.isnan(count) else int(count), "vw": None if math.isnan(vwap) else vwap,
     }
+
+
+def _played(venue: Venue, request: Request, *, latest: bool = False) -> int:
+    """How many bars a request may look at; VenueError 403 for SIP data of the last minutes where the plan has none.
+
+    The delayed feed is a quarter of an hour behind, as are past SIP data, unless told otherwise, on such a plan.
+    """
+    feed = request.query.get("feed")
+    late = int(np.searchsorted(venue.panel.available_ns[: venue.index], venue.now_ns - DELAY_NS, side="right"))
+    if feed == "delayed_sip":
+        return late
+    if feed != "sip" or venue.rules.recent_sip:
+        return venue.index
+    end = moment(request.query, "end", end_of_day=True)
+    if latest or (end is not None and end > venue.now_ns - DELAY_NS):
+        raise refusal("recent_sip")
+    return late
 
 
 def _wanted(request: Request, symbol: str) -> list[str]:
@@ -52,11 +70,12 @@ def get_bars(venue: Venue, request: Request, symbol: str) -> Response:
     """Bars by symbol, then time; a page holds ``limit`` of all symbols together."""
     query = request.query
     timeframe = query.get("timeframe") or venue.panel.timeframe
+    played = _played(venue, request)
     adjusted = choice(query, "adjustment", "raw", ADJUSTMENTS) in ("split", "all")
 
     def rows_of(name: str, column: int) -> tuple[IntArray, Callable[[int], dict[str, Any]]]:
         splits = [split for split in venue.splits if split.symbol == name] if adjusted else ()
-        bars = played_bars(venue.panel, column, venue.index, timeframe, splits)
+        bars = played_bars(venue.panel, column, played, timeframe, splits)
         return bars.ts_ns, lambda row: bar_json(bars, row)
 
     return _pages(venue, request, symbol, "bars", rows_of)
@@ -80,8 +99,9 @@ def _window(request: Request, venue: Venue) -> tuple[int, int]:
     start, end = moment(request.query, "start"), moment(request.query, "end", end_of_day=True)
     panel = venue.panel
     first = 0 if start is None else int(np.searchsorted(panel.available_ns, start, side="right"))
-    stop = venue.index if end is None else int(np.searchsorted(panel.ts_ns, end, side="right"))
-    return first, min(stop, venue.index)
+    played = _played(venue, request)
+    stop = played if end is None else int(np.searchsorted(panel.ts_ns, end, side="right"))
+    return first, min(stop, played)
 
 
 def ticks_of(venue: Venue, column: int, kind: str, rows: tuple[int, int]) -> tuple[IntArray, list[dict[str, Any]]]:
@@ -112,6 +132,8 @@ def _pages(venue: Venue, request: Request, symbol: str, key: str, rows_of: RowsO
     limit = whole(query, "limit", 1000, 10_000)
     newest_first = choice(query, "sort", "asc", ("asc", "desc")) == "desc"
     start, end = moment(query, "start"), moment(query, "end", end_of_day=True)
+    if start is not None and end is not None and end < start:
+        raise refusal("malformed", detail="end should not be before start")
     from_symbol, from_row = _read_token(query.get("page_token"))
     pages: dict[str, list[dict[str, Any]]] = {}
     token = None
@@ -150,44 +172,46 @@ def _read_token(token: str | None) -> tuple[str, int]:
         raise refusal("malformed", detail="page_token is unknown") from None
 
 
-def latest_bar(venue: Venue, column: int) -> dict[str, Any] | None:
-    """The last bar played; None before the first."""
-    bars = played_bars(venue.panel, column, venue.index, venue.panel.timeframe)
+def latest_bar(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
+    """The last bar among the ``played``; None before the first."""
+    bars = played_bars(venue.panel, column, played, venue.panel.timeframe)
     return bar_json(bars, -1) if len(bars.ts_ns) else None
 
 
-def latest_quote(venue: Venue, column: int) -> dict[str, Any] | None:
-    """The spread model's quote around the last price, outward on the cent."""
+def latest_quote(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
+    """The spread model's quote around the last price, outward on the cent; else as the stream told it."""
     try:
-        bid, ask = venue.price_book.quote(column, venue.index, venue.fill_model.half_spread_bps)
+        bid, ask = venue.price_book.quote(column, played, venue.fill_model.half_spread_bps)
     except VenueError:
         return None
-    return {
-        "t": rfc3339(venue.now_ns), "ax": "V", "ap": float(ask), "as": 1, "bx": "V", "bp": float(bid), "bs": 1,
-        "c": ["R"], "z": "C",
-    }
+    told = _last_tick(venue, column, played, "quotes")
+    if told is None:
+        told = {"t": rfc3339(venue.now_ns), "ax": "V", "as": 1, "bx": "V", "bs": 1, "c": ["R"], "z": "C"}
+    return {**told, "ap": float(ask), "bp": float(bid)}
 
 
-def latest_trade(venue: Venue, column: int) -> dict[str, Any] | None:
-    """The last bar's close as a trade."""
-    if not venue.index:
-        return None
-    try:
-        price = float(venue.last_price(column))
-    except VenueError:
-        return None
-    return {
-        "t": rfc3339(venue.now_ns), "x": "V", "p": price, "s": _LOT, "c": ["@"], "i": venue.index, "z": "C",
-    }
+def latest_trade(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
+    """The last trade, as the stream told it, in today's shares."""
+    told = _last_tick(venue, column, played, "trades")
+    return None if told is None else {**told, "p": float(venue.price_book.last(column, played))}
 
 
-def snapshot(venue: Venue, column: int) -> dict[str, Any]:
+def _last_tick(venue: Venue, column: int, played: int, kind: str) -> dict[str, Any] | None:
+    """The last trade or quote of the last bar that had one."""
+    for i in range(played - 1, -1, -1):
+        _, found = ticks_of(venue, column, kind, (i, i + 1))
+        if found:
+            return tick_json(found[-1])
+    return None
+
+
+def snapshot(venue: Venue, column: int, played: int) -> dict[str, Any]:
     """Latest trade, quote and bar, today's bar and the day's before."""
-    days = played_bars(venue.panel, column, venue.index, "1Day")
+    days = played_bars(venue.panel, column, played, "1Day")
     return {
-        "latestTrade": latest_trade(venue, column),
-        "latestQuote": latest_quote(venue, column),
-        "minuteBar": latest_bar(venue, column),
+        "latestTrade": latest_trade(venue, column, played),
+        "latestQuote": latest_quote(venue, column, played),
+        "minuteBar": latest_bar(venue, column, played),
         "dailyBar": bar_json(days, -1) if len(days.ts_ns) else None,
         "prevDailyBar": bar_json(days, -2) if len(days.ts_ns) > 1 else None,
     }
@@ -197,11 +221,11 @@ def _latest(key: str, one: str, of: Any) -> Handler:
     """An endpoint that gives the newest thing of each symbol, or of the one in the path."""
 
     def handler(venue: Venue, request: Request, symbol: str) -> Response:
-        wanted = _wanted(request, symbol)
+        wanted, played = _wanted(request, symbol), _played(venue, request, latest=True)
         found: dict[str, Any] = {}
         for name in wanted:
             column = venue.column(name)
-            value = None if column is None else of(venue, column)
+            value = None if column is None else of(venue, column, played)
             if value is not None:
                 found[name] = value
         if symbol:

@@ -17,6 +17,7 @@ REFUSALS: dict[str, tuple[int, int, str]] = {
     "suspended_by_user": (403, 40310000, "new orders are rejected by user request"),
     "closing_only": (403, 40310000, "account is restricted to liquidation only"),
     "shorting_disabled": (403, 40310000, "account is not allowed to short"),
+    "recent_sip": (403, 42210000, "subscription does not permit querying recent SIP data"),
     "unchanged": (403, 40310000, "order parameters are not changed"),
     "order_not_found": (404, 40410000, "order not found for {id}"),
     "position_not_found": (404, 40410000, "position does not exist"),

@@ -88,10 +88,21 @@ def _carried(prices: FloatArray) -> FloatArray:
     return np.where(known >= 0, prices[np.maximum(known, 0)], 0.0)
 
 
+def cashflows(venue: Venue, start_ns: int, moments: IntArray, kinds: list[str]) -> dict[str, list[float]]:
+    """Dollars that came or went by movements of some kinds (``ALL``: every kind that did), up to each moment."""
+    found: dict[str, list[float]] = {kind: [0.0] * len(moments) for kind in kinds if kind not in ("ALL", "NONE")}
+    for entry in venue.entries:
+        row = int(np.searchsorted(moments, entry.ts_ns))
+        wanted = "ALL" in kinds or entry.type in found
+        if wanted and entry.net_amount and start_ns < entry.ts_ns and row < len(moments):
+            found.setdefault(entry.type, [0.0] * len(moments))[row] += float(entry.net_amount)
+    return found
+
+
 def history_json(
-    venue: Venue, start_ns: int, end_ns: int, timeframe: str, *, extended: bool, reset_daily: bool
+    venue: Venue, start_ns: int, end_ns: int, timeframe: str, *, extended: bool, reset_daily: bool, kinds: list[str]
 ) -> dict[str, Any]:
-    """The answer for ``start_ns < moment <= end_ns``.
+    """The answer for ``start_ns < moment <= end_ns``, with the cashflows of some ``kinds``.
 
     Profit counts from the worth at the window's beginning, or within sessions, with ``reset_daily``, from the
     previous session's close.
@@ -116,5 +127,6 @@ def history_json(
     return {
         "timestamp": (moments // SECOND_NS).tolist(), "equity": worth.round(6).tolist(),
         "profit_loss": profit.round(6).tolist(), "profit_loss_pct": (profit / bases).round(10).tolist(),
-        "base_value": base, "base_value_asof": asof, "timeframe": timeframe, "cashflow": {},
+        "base_value": base, "base_value_asof": asof, "timeframe": timeframe,
+        "cashflow": cashflows(venue, start_ns, moments, kinds),
     }

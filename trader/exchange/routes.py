@@ -198,7 +198,10 @@ def _number_after(venue: Venue, query: Mapping[str, str], name: str) -> int | No
 
 
 def get_order(venue: Venue, request: Request, order_id: str) -> Response:
-    return json_response(nested_json(venue, venue.order(order_id)))
+    """One order with its legs, unless ``nested`` is false."""
+    order = venue.order(order_id)
+    bare = "nested" in request.query and not truth(request.query, "nested")
+    return json_response(order_json(order) if bare else nested_json(venue, order))
 
 
 def get_order_by_client_id(venue: Venue, request: Request, _: str) -> Response:

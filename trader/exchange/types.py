@@ -238,6 +238,7 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     first. ``done_for_day`` announces at the close which orders sleep until the next session. Orders that are good
     till cancelled end after ``gtc_days``. With ``luld`` a symbol whose bar opens beyond its price bands pauses for five
     minutes, one bar at least (`trader.exchange.luld`). Symbols in ``ipo`` are new issues: limit orders only.
+    Without ``recent_sip`` REST has no SIP data of the last 15 minutes, as on Alpaca's free plan.
     """
 
     margin_multiplier: Decimal = Decimal(2)
@@ -253,3 +254,4 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     gtc_days: int = 90
     luld: bool = False
     ipo: frozenset[str] = frozenset()
+    recent_sip: bool = True
