@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from trader.models.calibration import ProbabilityCalibrationManager
-from trader.models.calibration_metrics import brier_parts, evaluate
+from trader.models.calibration_metrics import brier_parts, error_by_chance, evaluate
 from trader.models.calibrators import (
     CALIBRATORS,
     BetaCalibrator,
@@ -146,6 +146,18 @@ def test_the_parts_of_the_brier_score_add_up(observed):
     parts = brier_parts(p, y)
     assert parts.reliability - parts.resolution + parts.uncertainty + parts.within == pytest.approx(
         np.mean((p - y) ** 2), abs=1e-12)
+
+
+def test_right_probabilities_show_the_error_of_chance():
+    rng = np.random.default_rng(0)
+    errors, foretold = [], []
+    for _ in range(60):
+        p = rng.beta(2, 2, 800)
+        found = evaluate(p, (rng.random(800) < p).astype(int))
+        errors.append(found.expected_calibration_error)
+        foretold.append(error_by_chance(found.reliability, 800))
+    assert np.mean(foretold) == pytest.approx(np.mean(errors), rel=0.08)
+    assert error_by_chance(found.reliability, 200) == pytest.approx(2 * foretold[-1])
 
 
 def test_the_parts_of_the_brier_score_of_classes_add_up_too():

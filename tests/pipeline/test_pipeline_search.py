@@ -12,7 +12,7 @@ from trader.core.panel import SYNTHETIC_INTRADAY
 from trader.models.artifact import read_manifest
 from trader.pipeline.search import BATCH, luck_of, search_settings
 from trader.pipeline.train import train_model
-from trader.pipeline.training_returns import Trials, daily_returns, judge_returns
+from trader.pipeline.training_returns import Trials, daily_returns, judge_following, judge_returns
 from trader.pipeline.training_samples import build_samples
 from trader.utils.errors import UserError
 
@@ -59,6 +59,14 @@ def test_returns_follow_the_likelier_side():
     assert right.min() >= 0
     wrong = daily_returns(knowing[:, ::-1], samples, bars)
     np.testing.assert_allclose(wrong, -right)
+    dear = daily_returns(knowing, samples, bars, cost_bps=10.0)
+    share = samples.unique / len(bars.symbols)
+    assert right.sum() - dear.sum() == pytest.approx(0.001 * share.sum())
+    beside = judge_following(knowing, samples, bars, Trials(), 10.0)
+    assert beside["sharpe"] > beside["net"][0] > beside["blind"][0]
+    assert beside["net"][0] == pytest.approx(judge_returns(dear)["sharpe"])
+    assert beside["blind"][0] == pytest.approx(judge_returns(daily_returns(
+        np.tile([0.0, 0.0, 1.0], (len(samples), 1)), samples, bars))["sharpe"])
     judged = judge_returns(right)
     assert judged["sharpe_low"] < judged["sharpe"] < judged["sharpe_high"]
     assert judged["psr"] > 0.999

@@ -137,6 +137,22 @@ def test_synthetic_bars_never_claim_an_edge(tmp_path):
     assert scores["verdict"].startswith("no edge can be claimed on synthetic-intraday")
 
 
+def test_symbols_that_move_together_count_for_little():
+    """Ten copies of one symbol are no more evidence than the symbol: the interval stays as wide."""
+    rng = np.random.default_rng(0)
+    n = 1200
+    y, said = rng.integers(0, 3, n), rng.dirichlet([4, 4, 4], n)
+    prior, t0 = np.full((n, 3), 1 / 3), np.arange(n)
+    copies = [np.repeat(x, 10, axis=0) for x in (said, prior, y, t0, np.ones(n))]
+    one = score_predictions(said, prior, y, t0, np.ones(n), REAL)
+    many = score_predictions(*copies, REAL)
+    assert many["accuracy"] == one["accuracy"]
+    assert many["n"] == 10 * one["n"]
+    assert many["n_effective"] < 2.5 * n
+    assert many["accuracy_high"] - many["accuracy_low"] > 0.6 * (one["accuracy_high"] - one["accuracy_low"])
+    assert many["log_loss_gain_t"] == pytest.approx(one["log_loss_gain_t"])
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_shuffled_labels_give_chance(seed):
     bars = panel(n_bars=2000, signal=0.6)

@@ -46,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train a model and print what it is worth."""
+    from trader.cli.training_text import training_text
     from trader.config import load_settings
     from trader.features.feature_set import default_features
     from trader.features.user_features import load_user_features
@@ -84,7 +85,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     elif arguments.json:
         print_json(report)
     else:
-        print(_text(report))
+        print(training_text(report))
     return 0
 
 
@@ -176,70 +177,3 @@ def _report(manifest: dict[str, Any], directory: Path) -> dict[str, Any]:
         "verdict": scores["verdict"], "data": manifest["data"], "labels": manifest["labels"],
         "meta": manifest["meta"], "scores": scores,
     }
-
-
-def _text(report: dict[str, Any]) -> str:
-    from trader.cli.importance_text import importance_lines
-    from trader.pipeline.training_importance import importance_verdict
-
-    scores, data = report["scores"], report["data"]
-    names = ("loss", "neutral", "profit")
-    shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(names, scores["class_shares"], strict=True))
-    calibration = scores["calibration"]
-    before, after = calibration["before"]["ece"], calibration["after"]["ece"]
-    span = f"{data['start'][:10]} to {data['end'][:10]}"
-    facts = {
-        "model": report["model_id"],
-        "stored in": report["model"],
-        "bars": f"{data['bars']:,} of {data['timeframe']}, {data['source']}, {span}",
-        "symbols": ", ".join(data["symbols"]),
-        "samples": f"{scores['n']:,} ({scores['n_effective']:,.0f} effective); {shares}",
-        "judged": f"out of fold, {scores['folds']} purged folds, "
-                  f"{scores['n_trials']} {'trial' if scores['n_trials'] == 1 else 'trials'}",
-        "accuracy": f"{_rate(scores)} over three classes",
-        "log-loss": f"{scores['log_loss']:.4f}; class shares alone {scores['log_loss_prior']:.4f}",
-        "direction": f"{_rate(scores['direction'])} of the barriers touched",
-        **_bets(report["meta"], scores["bets"]),
-        "calibration": f"{calibration['method']}; ECE {before:.4f} before, {after:.4f} after, out of sample",
-        "returns": _returns(scores["returns"]),
-        "importance": importance_verdict(scores["importance"]),
-        "confusion": "rows: what came; columns: what was said",
-    }
-    lines = [f"{name:<12} {value}" for name, value in facts.items()]
-    lines.append(" " * 22 + "".join(f"{name:>9}" for name in names))
-    for name, counts in zip(names, scores["confusion"], strict=True):
-        lines.append(f"{'':<13}{name:<9}" + "".join(f"{count:>9,}" for count in counts))
-    return "\n".join([*lines, *importance_lines(scores["importance"]), f"{'verdict':<12} {report['verdict']}"])
-
-
-def _bets(rule: dict[str, Any] | None, found: dict[str, Any] | None) -> dict[str, str]:
-    if rule is None or found is None:
-        return {}
-
-    def told(name: str) -> str:
-        if name not in found:
-            return "none"
-        own = found[name]
-        return (f"{own['paid']:.1%} [{own['paid_low']:.1%}, {own['paid_high']:.1%}] paid, "
-                f"{own['return_bps']:+.1f} bps each before costs")
-
-    return {"bets": f"{found['n']:,} of {rule['primary']}: {told('all')}",
-            "chosen": f"{found['taken']:.0%} of them: {told('chosen')}; choosing adds t = {found['t']:+.1f}"}
-
-
-def _returns(found: dict[str, Any]) -> str:
-    if "sharpe" not in found:
-        return f"{found['n_days']} sessions are too few to judge"
-    made = "" if found["evidence"] else " on made prices, which is no evidence"
-    text = (f"following it{made}, before costs: Sharpe {found['sharpe']:.2f} a year [{found['sharpe_low']:.2f}, "
-            f"{found['sharpe_high']:.2f}] over {found['n_days']} sessions; positive with {found['psr']:.0%}")
-    if found["n_trials"] > 1:
-        text += f", better than the luck of {found['n_trials']} trials with {found['dsr']:.0%}"
-    if found["overfitting"] is not None:
-        text += f"; overfitted with {found['overfitting']:.0%}"
-    return text
-
-
-def _rate(scores: dict[str, Any]) -> str:
-    low, high = scores["accuracy_low"], scores["accuracy_high"]
-    return f"{scores['accuracy']:.1%} [{low:.1%}, {high:.1%}], base rate {scores['base_rate']:.1%}"

@@ -8,6 +8,8 @@ classes. The expected error is biased upward for small samples: read it beside t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,6 +63,19 @@ class CalibrationMetrics:
             "brier": self.brier_score, "log_loss": self.log_loss, "out_of_sample": self.out_of_sample,
             "reliability": [list(row) for row in self.reliability],
         }
+
+
+def error_by_chance(table: Sequence[ReliabilityBin], n_effective: float) -> float:
+    """The calibration error that exactly right probabilities show in the mean, for so many independent outcomes.
+
+    In each bin the observed frequency is off by ``√(2/π)`` standard errors in the mean.
+    """
+    n = sum(row.n for row in table)
+    off = [
+        row.n / n * math.sqrt(max(row.mean_probability * (1.0 - row.mean_probability), 0.0) / (row.n * n_effective / n))
+        for row in table if row.n
+    ]
+    return math.sqrt(2.0 / math.pi) * sum(off)
 
 
 def reliability_table(probability: ArrayLike, outcome: ArrayLike, n_bins: int = 10) -> tuple[ReliabilityBin, ...]:

@@ -17,6 +17,7 @@ from trader.features.feature_set import FeatureSet, default_features
 from trader.mlops.drift import DriftReference
 from trader.models.artifact import FORMAT, ModelArtifact, content_version, input_names, library_versions
 from trader.models.calibration import ProbabilityCalibrationManager
+from trader.models.calibration_metrics import error_by_chance
 from trader.models.ensemble import EnsembleModel
 from trader.models.registry import store_model
 from trader.pipeline.feature_matrix import feature_matrix
@@ -25,7 +26,7 @@ from trader.pipeline.search import judge_settings
 from trader.pipeline.training_folds import MIN_SAMPLES, FoldPart, Folds, cross_validate, untrained_ensemble
 from trader.pipeline.training_importance import families_of, importance_facts
 from trader.pipeline.training_report import judge_bets, score_predictions
-from trader.pipeline.training_returns import Trials, daily_returns, judge_returns
+from trader.pipeline.training_returns import Trials, judge_following
 from trader.pipeline.training_samples import Samples, build_samples, panel_hash, rule_of
 from trader.pipeline.training_settings import LabelSettings, TrainingSettings
 from trader.utils.errors import UserError
@@ -152,9 +153,10 @@ def make_manifest(
         "calibration": {
             "method": calibrator.method_, "log_loss_by_method": calibrator.scores_,
             "before": before.to_dict(), "after": after.to_dict(),
+            "ece_by_chance": error_by_chance(after.reliability, scores["n_effective"] * after.n / scores["n"]),
         },
         "iterations": folds.iterations,
-        "returns": judge_returns(daily_returns(folds.probability, samples, panel), trials) | {
+        "returns": judge_following(folds.probability, samples, panel, trials, settings.validation.cost_bps) | {
             "evidence": panel.source != SYNTHETIC_INTRADAY},
         "search": [dict(facts) for facts in tried],
         "bets": judge_bets(folds.probability, samples) if samples.bets else None,

@@ -33,11 +33,13 @@ def score_predictions(
 
     Returns
     -------
-    JSON-able. Intervals are Wilson's over the *effective* number of outcomes, the sum of uniquenesses:
-    labels that overlap are not independent. ``t`` values come from means over 30 stretches of time.
+    JSON-able. Intervals are Wilson's over the *effective* number of outcomes: labels that overlap are not independent,
+    nor are those of symbols that move together, so it is the sum of uniquenesses, or what the scatter between 30
+    stretches of time leaves of it. ``t`` values come from means over these stretches; ``skill`` is the share of the
+    class shares' log-loss that is saved.
     """
     hit = np.argmax(probability, axis=1) == y
-    accuracy, low, high, effective = _proportion(hit, unique)
+    accuracy, low, high, effective = _proportion(hit, unique, t0)
     metrics = evaluate(probability, y)
     gain = log_losses(prior, y) - log_losses(probability, y)
     confusion = np.zeros((3, 3), dtype=np.int64)
@@ -50,6 +52,7 @@ def score_predictions(
         "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high,
         "base_rate": float((np.argmax(prior, axis=1) == y).mean()),
         "log_loss": metrics.log_loss, "log_loss_prior": float(log_losses(prior, y).mean()),
+        "skill": float(gain.mean() / log_losses(prior, y).mean()),
         "log_loss_gain_t": _block_t(gain, t0),
         "confusion": confusion.tolist(), "direction": direction,
         "edge": bool(edge and source != SYNTHETIC_INTRADAY), "verdict": _verdict(direction, edge, source, bets),
@@ -63,14 +66,15 @@ def _direction(
     touched = y != NEUTRAL
     if touched.sum() < 2:
         return {"n": int(touched.sum()), "accuracy": 0.0, "accuracy_low": 0.0, "accuracy_high": 1.0, "base_rate": 0.0,
-                "n_effective": 0.0, "log_loss_gain": 0.0, "t": 0.0}
+                "n_effective": 0.0, "log_loss_gain": 0.0, "skill": 0.0, "t": 0.0}
     up = (y[touched] == PROFIT).astype(np.int64)
     said, expected = (_share_up(p[touched]) for p in (probability, prior))
-    accuracy, low, high, effective = _proportion((said > 0.5) == (up == 1), unique[touched])
+    accuracy, low, high, effective = _proportion((said > 0.5) == (up == 1), unique[touched], t0[touched])
     gain = log_losses(expected, up) - log_losses(said, up)
     return {
         "n": len(up), "n_effective": effective, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high,
         "base_rate": float(((expected > 0.5) == (up == 1)).mean()), "log_loss_gain": float(gain.mean()),
+        "skill": float(gain.mean() / log_losses(expected, up).mean()),
         "t": _block_t(gain, t0[touched]),
     }
 
@@ -80,21 +84,37 @@ def _share_up(p: FloatArray) -> FloatArray:
     return np.clip(p[:, PROFIT] / both, 1e-12, 1 - 1e-12)
 
 
-def _proportion(hit: NDArray[np.bool_], unique: FloatArray) -> tuple[float, float, float, float]:
+def _proportion(hit: NDArray[np.bool_], unique: FloatArray, t0: IntArray) -> tuple[float, float, float, float]:
     """Share of hits with its interval over the effective number of outcomes."""
-    effective = max(float(unique.sum()), 1.0)
-    n = max(1, round(effective))
     share = float(hit.mean())
+    effective = max(min(float(unique.sum()), _independent(hit, t0)), 1.0)
+    n = max(1, round(effective))
     low, high = wilson_interval(round(share * n), n)
     return share, low, high, effective
 
 
-def _block_t(values: FloatArray, t0: IntArray) -> float:
-    """t value of the mean over stretches of time, which sees through overlap and moves that symbols share."""
+def _independent(hit: NDArray[np.bool_], t0: IntArray) -> float:
+    """How many independent outcomes would scatter as much as these do between stretches of time."""
+    share, n = float(hit.mean()), len(hit)
+    total, count = _blocks(hit.astype(np.float64), t0)
+    if len(count) < 2:
+        return float(n)
+    variance = float(((total - share * count) ** 2).sum()) * len(count) / (len(count) - 1) / n**2
+    return share * (1.0 - share) / variance if variance > 0.0 else float(n)
+
+
+def _blocks(values: FloatArray, t0: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Sum and number of the values in each stretch of time that holds any."""
     edges = np.linspace(t0.min(), t0.max() + 1, _BLOCKS + 1)
     block = np.clip(np.searchsorted(edges, t0, side="right") - 1, 0, _BLOCKS - 1)
     count = np.bincount(block, minlength=_BLOCKS)
-    means = np.bincount(block, values, _BLOCKS)[count > 0] / count[count > 0]
+    return np.bincount(block, values, _BLOCKS)[count > 0], count[count > 0].astype(np.float64)
+
+
+def _block_t(values: FloatArray, t0: IntArray) -> float:
+    """t value of the mean over stretches of time, which sees through overlap and moves that symbols share."""
+    total, count = _blocks(values, t0)
+    means = total / count
     spread = means.std(ddof=1) if len(means) > 1 else 0.0
     return float(means.mean() / (spread / math.sqrt(len(means)))) if spread > 0 else 0.0
 
@@ -110,7 +130,7 @@ def judge_bets(probability: FloatArray, samples: Samples) -> dict[str, Any]:
     for name, rows in (("all", np.ones(len(paid), bool)), ("chosen", taken)):
         if not rows.any():
             continue
-        share, low, high, effective = _proportion(paid[rows], samples.unique[rows])
+        share, low, high, effective = _proportion(paid[rows], samples.unique[rows], samples.t0[rows])
         facts[name] = {
             "n_effective": effective, "paid": share, "paid_low": low, "paid_high": high,
             "return_bps": float(np.average(samples.ret[rows], weights=samples.unique[rows])) * 1e4,

@@ -38,20 +38,40 @@ class Trials:
     overfitting: float | None = None
 
 
-def daily_returns(probability: FloatArray, samples: Samples, panel: BarPanel) -> FloatArray:
-    """Return of each session from the first sample to the last, before costs.
+def daily_returns(
+    probability: FloatArray, samples: Samples, panel: BarPanel, cost_bps: float = 0.0
+) -> FloatArray:
+    """Return of each session from the first sample to the last.
 
     At each sample one unit is on the likelier side from the label's start to its touch, shared among the labels of
     the symbol that overlap it and among the symbols; the return belongs to the session of the touch. A rule's bets are
-    taken where they are likelier to pay than to lose, else left.
+    taken where they are likelier to pay than to lose, else left. Each position pays a round trip of ``cost_bps``.
     """
     day = days_of(panel.available_ns)
     all_days = np.unique(day[samples.t0.min():samples.t1.max() + 1])
     side = np.where(probability[:, PROFIT] > probability[:, LOSS], 1.0, 0.0 if samples.bets else -1.0)
-    gained = side * samples.ret * samples.unique / len(panel.symbols)
+    gained = (side * samples.ret - np.abs(side) * cost_bps / 1e4) * samples.unique / len(panel.symbols)
     place = np.searchsorted(all_days, day[samples.t1])
     found: FloatArray = np.bincount(place, gained, len(all_days)).astype(np.float64)
     return found
+
+
+def judge_following(
+    probability: FloatArray, samples: Samples, panel: BarPanel, trials: Trials, cost_bps: float
+) -> dict[str, Any]:
+    """`judge_returns` before costs; beside it ``net``, after costs, and ``blind``, every long side or bet taken.
+
+    Both are ``[Sharpe, low, high]``, or None where it is not defined.
+    """
+    always = np.zeros_like(probability)
+    always[:, PROFIT] = 1.0
+    beside = {
+        "net": daily_returns(probability, samples, panel, cost_bps), "blind": daily_returns(always, samples, panel)}
+    facts = judge_returns(daily_returns(probability, samples, panel), trials) | {"cost_bps": cost_bps}
+    for name, returns in beside.items():
+        found = judge_returns(returns)
+        facts[name] = [found[part] for part in ("sharpe", "sharpe_low", "sharpe_high")] if "sharpe" in found else None
+    return facts
 
 
 def judge_returns(returns: FloatArray, trials: Trials = Trials()) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class ValidationSettings(_Group, frozen=True, kw_only=True, forbid_unknown_field
     n_splits: Annotated[int, msgspec.Meta(ge=2, le=20)] = 3
     embargo_bars: Annotated[int, msgspec.Meta(ge=0)] = 26
     holdout_share: Share = 0.15                 # of a fold's training labels, the last, for early stopping
+    cost_bps: Annotated[float, msgspec.Meta(ge=0, lt=1000)] = 5.0       # of a round trip, in the report's returns
 
 
 class WeightSettings(_Group, frozen=True, kw_only=True, forbid_unknown_fields=True):
