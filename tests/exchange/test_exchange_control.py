@@ -113,16 +113,35 @@ async def test_faults_come_and_go(control: Raw, client: Raw) -> None:
 
 @pytest.mark.parametrize(("path", "body", "what"), [
     ("faults", {"kind": "boom"}, "the kinds are"), ("faults", {"kind": "hang", "seconds": 3}, "seconds"),
-    ("faults", {}, "kind"), ("faults", {"faults": 5}, "object"), ("streams", {"kind": "hang"}, "kill_stream"),
+    ("faults", {}, "kind"), ("faults", {"faults": 5}, "array"), ("streams", {"kind": "hang"}, "kill_stream"),
     ("streams", {"kind": "half_open", "stream": "x"}, "stream"), ("restart", {"seconds": -1}, "seconds"),
     ("market/flood", {"symbol": "AAPL"}, "halt"), ("market/gap", {"symbol": "AAPL"}, "percent"),
     ("market/gap", {"symbol": "AAPL", "percent": -100}, "-99"), ("market/halt", {"symbol": "NOPE"}, "NOPE"),
-    ("market/halt", {}, "symbol"), ("market/split", {"symbol": "AAPL", "ratio": 2}, "between two sessions"),
+    ("faults", {"faults": [], "rules": {"lulled": True}}, "the rules are"), ("rules", {"luld": "maybe"}, "bool"),
+    ("rules", {"nothing": 1}, "the rules are"), ("market/halt", {}, "symbol"),
+    ("market/split", {"symbol": "AAPL", "ratio": 2}, "between two sessions"),
 ])
 async def test_mistakes_are_named(control: Raw, path: str, body: dict[str, Any], what: str) -> None:
     status, answer = await control.ask("POST", f"/v1/{path}", body)
     assert status in (400, 422)
     assert what in answer["message"]
+
+
+async def test_rules_and_seeds_come_over_the_wire(server: ExchangeServer, control: Raw, client: Raw) -> None:
+    _, rules = await control.ask("GET", "/v1/rules")
+    assert (rules["slow_changes"], rules["luld"], rules["hard_to_borrow"]) == (False, False, [])
+    _, short = await client.ask("POST", "/v2/orders", {
+        "symbol": "AAPL", "side": "sell", "qty": 1, "type": "limit", "limit_price": 120,
+    })
+    _, rules = await control.ask("POST", "/v1/rules", {"hard_to_borrow": ["AAPL"], "margin_multiplier": 1})
+    assert (rules["hard_to_borrow"], rules["margin_multiplier"]) == (["AAPL"], "1")
+    assert (await client.ask("GET", f"/v2/orders/{short['id']}"))[1]["status"] == "canceled"
+    assert (await client.ask("GET", "/v2/account"))[1]["buying_power"] == "100000"
+    script = {"seed": 5, "rules": {"slow_changes": True}, "faults": [{"kind": "omit", "probability": 0.5, "count": 0}]}
+    assert (await control.ask("POST", "/v1/faults", script))[1] == {"ids": [1]}
+    assert (await control.ask("GET", "/v1/faults"))[1]["seed"] == 5
+    assert server.venue.rules.slow_changes
+    assert server.venue.rules.hard_to_borrow == {"AAPL"}            # what the script does not name stays
 
 
 async def test_streams_break_and_the_port_goes_away_on_demand(server: ExchangeServer, control: Raw) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trader.exchange.errors import VenueError, refusal
-from trader.exchange.fault_rules import FAULTS, SocketFault, read_faults
+from trader.exchange.fault_rules import FAULTS, SocketFault, changed_rules, read_faults, read_script
 from trader.exchange.http import Request, Response, error_response, json_response
 from trader.exchange.http_connection import Gate, Reply
 from trader.exchange.wire import text
@@ -126,14 +126,18 @@ def get_faults(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def post_faults(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
-    """Arm one fault, or all of ``faults``; their ids."""
-    wanted = body["faults"] if set(body) == {"faults"} else body
+    """Arm one fault, or all of ``faults``, as a script has them: with ``seed`` and ``rules``; their ids."""
     try:
-        faults = read_faults(wanted)
+        script = read_script(body)
+        rules = script.ruled(server.venue.rules)
     except ValueError as error:
         raise refusal("malformed", detail=str(error)) from None
-    added = server.faults.add(faults)
+    if "seed" in body:
+        server.faults.seed = script.seed
+    server.venue.set_rules(rules)
+    added = server.faults.add(script.faults)
     server.arm()
+    server.settle()
     return {"ids": [armed.number for armed in added]}
 
 
@@ -150,6 +154,22 @@ def delete_fault(server: ExchangeServer, number: str) -> dict[str, Any]:
         raise refusal("malformed", detail=f"there is no fault {number}")
     server.arm()
     return {"removed": 1}
+
+
+def get_rules(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
+    """What the venue's broker allows."""
+    rules: dict[str, Any] = msgspec.to_builtins(server.venue.rules)
+    return rules
+
+
+def post_rules(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
+    """Change rules from the next order on, like ``slow_changes`` or ``hard_to_borrow``; all of them."""
+    try:
+        server.venue.set_rules(changed_rules(server.venue.rules, body))
+    except ValueError as error:
+        raise refusal("malformed", detail=str(error)) from None
+    server.settle()
+    return get_rules(server, body)
 
 
 def post_streams(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
@@ -189,6 +209,8 @@ CONTROL_ROUTES: dict[tuple[str, str], ControlHandler] = {
     ("GET", "/v1/faults"): get_faults,
     ("POST", "/v1/faults"): post_faults,
     ("DELETE", "/v1/faults"): delete_faults,
+    ("GET", "/v1/rules"): get_rules,
+    ("POST", "/v1/rules"): post_rules,
     ("POST", "/v1/streams"): post_streams,
     ("POST", "/v1/restart"): post_restart,
 }

@@ -308,6 +308,14 @@ def read_faults(value: Any) -> list[Fault]:
         raise ValueError(_mended(str(error))) from None
 
 
+def read_script(value: dict[str, Any]) -> FaultScript:
+    """A script from JSON values: one with ``faults``, or a single fault; ValueError names the field."""
+    try:
+        return msgspec.convert(value if "faults" in value else {"faults": [value]}, FaultScript)
+    except msgspec.ValidationError as error:
+        raise ValueError(_mended(str(error))) from None
+
+
 def script_of_log(lines: list[str]) -> FaultScript:
     """The script that hits again what a log says was hit: one fault for each hit, without draws.
 

@@ -117,7 +117,7 @@ class ExchangeServer:
             venue, self._turn, lambda: (*self.trading_stream.sockets, *self.data_stream.sockets), speed,
         )
         script = faults or FaultScript()
-        venue.rules = script.ruled(venue.rules)
+        venue.set_rules(script.ruled(venue.rules))
         self.faults = FaultPlan(lambda: (venue.index, venue.now_ns), script.seed, fault_log)
         self.market = MarketEvents(venue, self.data_stream.publish, market_journal)
         self._venue_faults = VenueFaults(self.faults, venue)

@@ -410,6 +410,14 @@ class Venue:
         self.price_book.forget()
         self.valuation.forget()
 
+    def set_rules(self, rules: VenueRules) -> None:
+        """Let the broker have other rules from the next order on; for the newly hard to borrow see `set_borrow`."""
+        changed = self.rules.hard_to_borrow ^ rules.hard_to_borrow
+        self.rules = rules
+        self.valuation.forget()
+        for symbol in sorted(changed & set(self._columns)):
+            self.set_borrow(symbol, easy=symbol not in rules.hard_to_borrow)
+
     def set_borrow(self, symbol: str, *, easy: bool) -> None:
         """Make a symbol easy or hard to borrow; the latter cancels the orders that would open a short."""
         column = self._column(symbol)
