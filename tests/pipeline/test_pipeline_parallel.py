@@ -10,14 +10,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from test_pipeline_stages import WORDS, artefacts, new_home
 from test_pipeline_train import SMALL, PlainFeatures, panel
 
-from trader.models.artifact import read_manifest
+from trader.cli.main import main
 from trader.pipeline.barriers import calibrate_barriers
 from trader.pipeline.parallel import SERIAL, Workers, open_workers
 from trader.pipeline.search import search_settings
@@ -52,14 +54,17 @@ def die_always(shared: None, item: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def never_done(shared: object, item: object) -> None:
+    time.sleep(60)
+
+
 def complain(shared: None, item: int) -> None:
     raise UserError(f"item {item} is wrong", exit_code=7)
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a scheduler with workers on the loopback."""
-    folder = tmp_path_factory.mktemp("dask")
+@contextmanager
+def running_cluster(folder: Path, n_workers: int) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """The address of a scheduler on the loopback, and its process followed by those of its workers."""
     here = str(Path(__file__).parent)
     surroundings = os.environ | {
         "PYTHONPATH": here, "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1",
@@ -68,7 +73,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     quiet = {"env": surroundings, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     common = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(facts)]
     scheduler, worker = ["scheduler", "--port", "0", *common], ["worker", "--nthreads", "1", "--no-nanny", *common]
-    commands = [scheduler, worker, worker, worker]          # one of the three is going to be killed
+    commands = [scheduler, *[worker] * n_workers]
     started = [subprocess.Popen([sys.executable, "-m", "dask", *words], **quiet) for words in commands]
     try:
         from distributed import Client
@@ -78,14 +83,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 break
             time.sleep(0.1)
         with Client(scheduler_file=str(facts), set_as_default=False) as client:
-            client.wait_for_workers(3, timeout=30)
+            client.wait_for_workers(n_workers, timeout=30)
             address = client.scheduler.address
-        yield address
+        yield address, started
     finally:
         for process in started:
             process.kill()
         for process in started:
             process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a scheduler with workers, one of which is going to be killed."""
+    with running_cluster(tmp_path_factory.mktemp("dask"), 3) as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module", params=["processes", "cluster"])
@@ -127,7 +139,7 @@ def test_errors_of_a_task_arrive_as_they_are(workers):
     assert caught.value.exit_code == 7
 
 
-def test_search_and_training_do_not_depend_on_who_works(workers, tmp_path):
+def test_a_search_does_not_depend_on_who_works(workers):
     bars = panel(n_bars=600, signal=0.6)
     samples = build_samples(bars, PlainFeatures().transform(bars), QUICK, 10)
     alone = search_settings(samples, bars, QUICK, 3, TRIALS)
@@ -137,13 +149,6 @@ def test_search_and_training_do_not_depend_on_who_works(workers, tmp_path):
     assert shared.trials == alone.trials
     assert np.array_equal(shared.folds.probability, alone.folds.probability)
 
-    more = {"features": PlainFeatures(), "search": 2}
-    first = train_model(bars, QUICK, tmp_path / "a", **more)
-    second = train_model(bars, QUICK, tmp_path / "b", workers=workers, **more)
-    for path in sorted(p for p in first.rglob("*") if p.is_file()):
-        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
-    assert read_manifest(second)["scores"]["n_trials"] == 2
-
 
 def test_folds_and_symbols_do_not_depend_on_who_works(workers, tmp_path):
     bars = panel(n_bars=600)
@@ -151,6 +156,52 @@ def test_folds_and_symbols_do_not_depend_on_who_works(workers, tmp_path):
     first = train_model(bars, QUICK, tmp_path / "a", features=PlainFeatures())
     second = train_model(bars, QUICK, tmp_path / "b", features=PlainFeatures(), workers=workers)
     assert (first / "manifest.json").read_bytes() == (second / "manifest.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which one worker has run the pipeline up to its model, with a search."""
+    return run_pipeline(tmp_path_factory.mktemp("alone"))
+
+
+def run_pipeline(folder: Path, *more: str) -> Path:
+    home = new_home(folder / "home")
+    assert main(["pipeline", "--home", str(home), "--stage", "calibrate", "--search", "2", *WORDS, *more]) == 0
+    return home
+
+
+@pytest.mark.parametrize("who", ["processes", "cluster"])
+def test_a_pipeline_does_not_depend_on_who_works(alone, who, request, tmp_path, capsys):
+    """Every file of models, results and what stages leave each other is the same to the byte."""
+    more = ["--workers", "2"] if who == "processes" else ["--scheduler", request.getfixturevalue("cluster")]
+    shared = run_pipeline(tmp_path, *more)
+    assert artefacts(shared) == artefacts(alone)
+    assert len(artefacts(alone)) > 15
+    told = capsys.readouterr().out
+    assert main(["pipeline", "--home", str(shared), "--stage", "calibrate"]) == 0
+    assert capsys.readouterr().out.count("skipped, inputs and outputs unchanged") == 5, told
+
+
+@pytest.mark.parametrize(("dies", "what"), [
+    ("scheduler", "its scheduler was lost"), ("workers", "all its workers died")])
+def test_a_cluster_that_goes_away_is_one_line_and_nothing_is_half_written(tmp_path, monkeypatch, capfd, dies, what):
+    home = new_home(tmp_path / "home")
+    words = ["pipeline", "--home", str(home), *WORDS, "--stage"]
+    assert main([*words, "labels"]) == 0
+    monkeypatch.setattr("trader.pipeline.parallel._PATIENCE", "2s")
+    monkeypatch.setattr("trader.pipeline.training_folds.predict_fold", never_done)
+    with running_cluster(tmp_path, 2) as (address, processes):
+        victims = processes[:1] if dies == "scheduler" else processes[1:]
+        timer = threading.Timer(4.0, lambda: [process.kill() for process in victims])
+        timer.start()
+        capfd.readouterr()
+        assert main([*words, "train", "--scheduler", address]) == 2
+        said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert f"the cluster at {address} is gone ({what}); start it again" in said
+    assert not list((home / "data" / "pipeline").glob("f*s.npz"))[1:]       # features, no folds
+    monkeypatch.undo()
+    assert main([*words, "train"]) == 0
 
 
 def test_what_is_missing_is_said(monkeypatch):
@@ -166,21 +217,22 @@ def test_what_is_missing_is_said(monkeypatch):
 
 
 ORPHANS = """
-import sys, test_pipeline_parallel as own
+import os, sys, time
+from pathlib import Path
 from trader.pipeline.parallel import open_workers
-with open_workers(2) as workers:
-    workers.run(own.tell_and_sleep, sys.argv[1], [0, 1])
+def tell_and_sleep(folder, item):
+    Path(folder, f"{os.getpid()}.pid").touch()
+    time.sleep(60)
+if __name__ == "__main__":
+    with open_workers(2) as workers:
+        workers.run(tell_and_sleep, sys.argv[1], [0, 1])
 """
 
 
-def tell_and_sleep(folder: str, item: int) -> None:
-    Path(folder, f"{os.getpid()}.pid").touch()
-    time.sleep(60)
-
-
-def test_workers_end_with_the_process_that_they_work_for(tmp_path):
-    surroundings = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
-    parent = subprocess.Popen([sys.executable, "-c", ORPHANS, str(tmp_path)], env=surroundings)
+def test_workers_end_with_the_process_that_they_work_for(tmp_path, monkeypatch):
+    (tmp_path / "orphans.py").write_text(ORPHANS)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "orphans.py"), str(tmp_path)], env=os.environ | {"TMPDIR": str(tmp_path)})
     while len(list(tmp_path.glob("*.pid"))) < 2:
         assert parent.poll() is None
         time.sleep(0.05)
@@ -193,7 +245,7 @@ def test_workers_end_with_the_process_that_they_work_for(tmp_path):
         time.sleep(0.1)
     assert not any(process_start(pid) for pid in pids)
     assert len(list(tmp_path.glob(".alphatrade-shared.*"))) == 1
-    with pytest.MonkeyPatch.context() as patch, open_workers(2) as workers:
-        patch.setattr("tempfile.tempdir", str(tmp_path))
-        assert workers.run(add, np.arange(3.0), [1]) == [4.0]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with open_workers(2) as workers:
+        workers.run(add, None, [])
     assert not list(tmp_path.glob(".alphatrade-shared.*"))      # what the killed one left is gone too
