@@ -24,6 +24,7 @@ CHANNELS = (
 )
 COMES_WITH_TRADES = ("corrections", "cancelErrors")
 LIMITED = ("trades", "quotes")      # the channels that a plan's symbol limit counts
+WITH_BARS = (*LIMITED, "dailyBars", "lulds")    # the channels of which every bar brings something
 AUTH_SECONDS = 10.0
 MAX_SYMBOLS = 20_000                # names that one connection may hold over all channels
 FRAME_MESSAGES = 1_500              # more travel in several frames: clients read 1 MiB at most
@@ -118,6 +119,7 @@ class DataStream:
         self._subscribers: dict[WebSocket, Subscriber] = {}
         self._lanes: list[Lane] | None = None               # while nobody changes what is subscribed to
         self._wanted: dict[str, frozenset[str]] = {}        # all that is subscribed to, by channel
+        self._more = False                                  # whether some of it is told with bars, besides them
         self._holding = False
         self.held = 0
         self.bars_sent = 0
@@ -278,12 +280,15 @@ class DataStream:
         if lanes is None:
             lanes = self._gather()
         if lanes:
-            wanted = self._wanted
-            ticks = self._ticks(made, names)
+            wanted = self._wanted["bars"]
             bars = [
-                (column, seq) for seq, column in enumerate(columns, first) if asked(wanted["bars"], names[column])
-            ] if wanted["bars"] else []
-            rest = self._days_and_bands(made, names, session_start)
+                (column, seq) for seq, column in enumerate(columns, first) if asked(wanted, names[column])
+            ] if wanted else []
+            ticks: list[Outgoing] = []
+            rest: list[Outgoing] = []
+            if self._more:
+                ticks = self._ticks(made, names)
+                rest = self._days_and_bands(made, names, session_start)
             if self.tamper is not None:
                 told = [Outgoing("bars", names[column], made.bar(column, seq)) for column, seq in bars]
                 self.tamper([*ticks, *told, *rest])
@@ -392,6 +397,7 @@ class DataStream:
         self._wanted = {
             channel: frozenset().union(*(lane.channels[channel] for lane in found)) for channel in CHANNELS
         }
+        self._more = any(self._wanted[channel] for channel in WITH_BARS)
         return found
 
 

@@ -225,14 +225,15 @@ class OrderJson(msgspec.Struct, gc=False):
 
 def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> OrderJson:
     """An order; ``legs`` are nested when given."""
-    kind, created = order.type, rfc3339(order.created_ns)
+    kind, created, updated = order.type, order.created_ns, order.updated_ns
+    submitted = rfc3339(created)
     return OrderJson(
-        order.id, order.client_order_id, created, rfc3339(order.updated_ns), created, rfc3339(order.filled_ns),
-        rfc3339(order.expired_ns), rfc3339(order.canceled_ns), rfc3339(order.expires_ns), rfc3339(order.failed_ns),
-        rfc3339(order.replaced_ns), order.replaced_by, order.replaces, asset_id(order.symbol), order.symbol,
-        "us_equity", text(order.notional), text(order.qty), text(order.filled_qty), text(order.filled_avg_price),
-        order.order_class, kind, kind, order.side, order.time_in_force, text(order.limit_price),
-        text(order.stop_price), order.status, order.extended_hours,
+        order.id, order.client_order_id, submitted, submitted if updated == created else rfc3339(updated), submitted,
+        rfc3339(order.filled_ns), rfc3339(order.expired_ns), rfc3339(order.canceled_ns), rfc3339(order.expires_ns),
+        rfc3339(order.failed_ns), rfc3339(order.replaced_ns), order.replaced_by, order.replaces,
+        asset_id(order.symbol), order.symbol, "us_equity", text(order.notional), text(order.qty),
+        text(order.filled_qty), text(order.filled_avg_price), order.order_class, kind, kind, order.side,
+        order.time_in_force, text(order.limit_price), text(order.stop_price), order.status, order.extended_hours,
         [order_json(leg) for leg in legs] if legs else None, position_intent(order), text(order.trail_percent),
         text(order.trail_price), text(order.hwm), None, None, text(order.commission),
     )
