@@ -146,7 +146,7 @@ class VenueFaults:
     def _act(self, order: VenueOrder, event: VenueEvent, fault: Fault) -> None:
         if isinstance(fault, PassStatus):
             self._pass(order, event, fault)
-        elif isinstance(fault, PartialFill):
+        elif isinstance(fault, PartialFill) and self._can_split(order):
             part = (order.remaining * Decimal(repr(fault.fraction))).quantize(SHARE, rounding=ROUND_DOWN)
             force_fill(self._venue, order, max(SHARE, part))
         elif isinstance(fault, LegReplaced) and order.stop_price is not None:
@@ -160,7 +160,7 @@ class VenueFaults:
 
     def _pass(self, order: VenueOrder, event: VenueEvent, fault: PassStatus) -> None:
         venue, status = self._venue, fault.status
-        if order.id in self._passed:                # another fault was there first
+        if not self._can_pass(order, fault, event.event):       # another fault was there first
             return
         self._passed.add(order.id)
         if status in BEFORE_WORK:                   # it does not work yet after all
