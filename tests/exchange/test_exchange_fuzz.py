@@ -201,6 +201,56 @@ async def test_a_slow_loris_is_shown_out(server: ExchangeServer, monkeypatch: py
     assert await emptied(server) == 0
 
 
+async def test_one_clock_shows_many_slow_loris_out(server: ExchangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "REQUEST_SECONDS", 0.3)
+    loop = asyncio.get_running_loop()
+    head = f"POST /v2/orders HTTP/1.1\r\n{KEYS}Content-Length: 40\r\n\r\n"
+    good = await Raw.to(server.port)
+    assert (await good.ask("GET", "/v2/clock"))[0] == 200
+    timers = len(getattr(loop, "_scheduled", ()))
+    clients = [await Raw.to(server.port) for _ in range(150)]
+    for number, client in enumerate(clients):           # stopped in their heads, and in bodies behind known heads
+        client.writer.write(head.encode() + b"{" if number % 2 else head[: 10 + number % 60].encode())
+    await asyncio.sleep(0.1)
+    assert len(getattr(loop, "_scheduled", ())) < timers + 10           # not one for each of them
+    assert {(await client.hear())[0] for client in clients} == {408}
+    assert (await good.ask("GET", "/v2/clock"))[0] == 200
+    for client in (*clients, good):
+        client.writer.close()
+    assert await emptied(server) == 0
+
+
+async def test_as_many_connections_as_there_is_room_for(server: ExchangeServer) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * http_connection.MAX_CONNECTIONS + 500
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"{needed} open files are needed, {hard} are allowed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+    clients = [await Raw.to(server.port) for _ in range(http_connection.MAX_CONNECTIONS)]
+    last = await Raw.to(server.port)
+    assert (await last.hear())[0] == 503
+    last.writer.close()
+    order = {"symbol": "AAPL", "side": "buy", "qty": "1", "type": "limit", "limit_price": "1"}
+    for client in clients[::10]:
+        client.say("POST", "/v2/orders", order)
+    assert {(await client.hear())[0] for client in clients[::10]} == {200}
+    for client in clients:
+        client.writer.transport.abort()
+    assert await emptied(server) == 0
+    assert len(server.venue.orders("open")) == len(clients[::10])
+
+
+async def test_a_known_head_asks_for_its_keys_each_time(server: ExchangeServer) -> None:
+    client = await Raw.to(server.port)
+    assert [(await client.ask("GET", "/v2/account"))[0] for _ in range(3)] == [200] * 3
+    server._keys = {"other": "pair"}
+    assert (await client.ask("GET", "/v2/account"))[0] == 401
+    server._keys = {"key": "secret"}
+    assert (await client.ask("GET", "/v2/account"))[0] == 200
+    client.writer.close()
+
+
 async def test_idle_connections_end(server: ExchangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "IDLE_SECONDS", 0.1)
     client = await Raw.to(server.port)
@@ -298,6 +348,44 @@ async def test_huge_and_endless_messages(server: ExchangeServer) -> None:
     assert b"invalid message" in heard
     writer.transport.abort()
     assert await emptied(server) == 0
+
+
+@pytest.mark.parametrize("path", [b"/v2/iex", b"/stream"])
+async def test_frames_that_promise_too_much(server: ExchangeServer, path: bytes) -> None:
+    endless = masked(b"x" * 1_000, 1, fin=False) + masked(b"yz" * 500, 0, fin=False) * 1_100    # 1.1 MB, never done
+    for data in (
+        b"\x81\xff" + struct.pack(">Q", 2**62) + b"\0\0\0\0x", b"\x81\xff" + b"\xff" * 8 + b"\0\0\0\0x",
+        b"\x82\xff" + struct.pack(">Q", 2_000_000) + b"\0\0\0\0x", endless,
+    ):
+        heard = await thrown(server, HANDSHAKE % (path, b"") + data)
+        code = heard.rpartition(b"\x88")[2]             # the closing frame: its length, its code, its words
+        assert heard[:12] in (b"HTTP/1.1 101", b"")
+        assert not heard or int.from_bytes(code[1:3], "big") in (1002, 1009), (data[:20], heard)
+    assert await emptied(server) == 0
+
+
+BOMBS = [
+    b"\x91" * 100_000, b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff\xa1a", b"\xc6\xff\xff\xff\xff",
+    b"\xc9\xff\xff\xff\xff\x01", b"\xdb\xff\xff\xff\xff", b"\x81\xa6action" + b"\x91" * 60_000, b"\xc1",
+    b"\x81\xa6action\xd6\xff\0\0\0\0", b"\x81\x90\x01", b"\x82\xa6action\xa9subscribe\xa4bars\xdd\x0f\xff\xff\xff",
+    b"\xd7\xff" + b"\xff" * 8, b"",
+]
+
+
+@pytest.mark.parametrize("shown", [False, True])
+async def test_msgpack_that_explodes(server: ExchangeServer, shown: bool) -> None:
+    async with stream(server, "/v2/iex", **{"Content-Type": "application/msgpack"}) as socket:
+        await socket.recv()
+        if shown:
+            await socket.send(msgspec.msgpack.encode(json.loads(AUTH)))
+            await socket.recv()
+        for bomb in BOMBS:
+            await socket.send(bomb)
+            (answer,) = msgspec.msgpack.decode(await asyncio.wait_for(socket.recv(), 10))
+            assert (answer["T"], answer["code"]) == ("error", 400), bomb[:20]
+        await socket.send(msgspec.msgpack.encode({"action": "subscribe", "bars": ["AAPL"]}))
+        (answer,) = msgspec.msgpack.decode(await asyncio.wait_for(socket.recv(), 10))
+        assert answer.get("bars") == ["AAPL"] if shown else answer["code"] == 401
 
 
 async def test_a_flood_of_pings_by_a_client_that_does_not_read(server: ExchangeServer) -> None:

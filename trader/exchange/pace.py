@@ -107,7 +107,7 @@ class Pace:
         self._changed.set()
 
     def stop(self) -> list[asyncio.Task[None]]:
-        """Cancel the steps that are under way; their tasks."""
+        """Cancel the steps that are under way; their tasks. What waits for their end waits for ever."""
         self._waiting.clear()
         if self._walk is None:
             return []
@@ -192,13 +192,11 @@ class Pace:
             return
 
         async def go_on() -> None:
-            try:
+            await self._readers.wait()
+            while turned():
                 await self._readers.wait()
-                while turned():
-                    await self._readers.wait()
-            finally:
-                self._walk = None
-                self._changed.set()
+            self._walk = None
+            self._changed.set()
             waiting, self._waiting = self._waiting, []
             for act in waiting:
                 self.after_walk(act)

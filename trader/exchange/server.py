@@ -131,7 +131,7 @@ class ExchangeServer:
         self._restarting: asyncio.Task[None] | None = None
         self._store = persist
         self._keys = dict(api_keys) if api_keys is not None else None
-        self._clients = Service(self.answer, self._upgrade, lambda: self.pace.gate(self._gate()))
+        self._clients = Service(self.answer, self._upgrade, self._gate)
         self._controllers = Service(
             lambda request: answer_control(self, request), None, lambda: control_gate(self),
         )
@@ -280,11 +280,11 @@ class ExchangeServer:
         return with_headers(response, headers) if headers else response
 
     def _gate(self) -> Gate | None:
-        """What stands before the answers now: the caller's own gate, else armed faults, else nothing."""
-        if self.gate is not None:
-            return self.gate
-        needed = self.faults.watches(RequestFault) or self.faults.watches(PassStatus)
-        return self._fault_gate if needed else None
+        """What stands before the answers now: the caller's own gate, else armed faults, steps under way, or nothing."""
+        gate = self.gate
+        if gate is None and (self.faults.watches(RequestFault) or self.faults.watches(PassStatus)):
+            gate = self._fault_gate
+        return self.pace.gate(gate) if self.pace.walking else gate
 
     def arm(self) -> None:
         """Take notice of faults that came or went."""
