@@ -177,7 +177,7 @@ def test_a_failing_part_degrades_and_the_session_goes_on(part: str, level: Level
         "strategy": (world.strategy, "on_slice"), "risk": (world.risk, "on_slice"),
         "validator": (world.validator, "check_slice"), "sizer": (world.sizer, "shares")}
     if part in ("model", "monitor"):
-        broken = SimpleNamespace(model_id="m", predict=fail, on_slice=fail)
+        broken = SimpleNamespace(model_id="m", opinion=None, predict=fail, on_slice=fail)
         setattr(world.engine, "predictor" if part == "model" else "monitor", broken)
     else:
         setattr(*targets[part], fail)
@@ -203,10 +203,10 @@ def test_the_way_out_stays_open_when_the_risk_layers_fail() -> None:
 
 def test_a_model_that_comes_back_is_trusted_again_after_a_while() -> None:
     world = EngineWorld()
-    world.engine.predictor = SimpleNamespace(model_id="m", predict=lambda bar: 1 / 0)
+    world.engine.predictor = SimpleNamespace(model_id="m", opinion=None, predict=lambda bar: 1 / 0)
     world.play()
     assert world.engine.ladder.level is Level.CAUTIOUS
-    world.engine.predictor = SimpleNamespace(model_id="m", predict=lambda bar: np.full((2, 3), 1 / 3))
+    world.engine.predictor = SimpleNamespace(model_id="m", opinion=None, predict=lambda bar: np.full((2, 3), 1 / 3))
     world.play()
     world.play()
     assert world.engine.ladder.level is Level.NORMAL

@@ -8,7 +8,8 @@ import pytest
 from engine_world import EngineWorld, leave, long, submits
 
 from trader.core import events as ev
-from trader.core.fold import CANDLES_KEPT, EQUITY_POINTS, FILLS_KEPT, LOG_LINES, Fold
+from trader.core.candles import CANDLES_KEPT
+from trader.core.fold import EQUITY_POINTS, FILLS_KEPT, LOG_LINES, Fold
 
 D = Decimal
 

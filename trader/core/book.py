@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import mul
 from typing import cast
+
+import msgspec
 
 from trader.core import events as ev
 from trader.core.money import ZERO
@@ -16,8 +18,7 @@ ENTRY_ROLES = frozenset({"entry"})
 _NONE: dict[str, Order] = {}
 
 
-@dataclass(slots=True)
-class Order:
+class Order(msgspec.Struct, gc=False):
     """One order of ours, or one leg of it at the broker."""
 
     client_order_id: str
@@ -45,10 +46,10 @@ class Order:
     submitted_ts: int = 0
     accepted_ts: int = 0
     updated_ts: int = 0
-    executions: set[str] = field(default_factory=set)
-    legs: list[str] = field(default_factory=list)
+    executions: set[str] = set()
+    legs: list[str] = []
     checks: tuple[ev.RuleCheck, ...] = ()
-    history: list[tuple[int, str, str]] = field(default_factory=list)
+    history: list[tuple[int, str, str]] = []
 
     @property
     def remaining(self) -> Decimal:
@@ -66,8 +67,7 @@ class Order:
         return self.state in OPEN
 
 
-@dataclass(slots=True)
-class Position:
+class Position(msgspec.Struct, gc=False):
     """Shares held (signed) and what the round trip has cost so far."""
 
     symbol: str
@@ -83,11 +83,10 @@ class Position:
     fees: Decimal = ZERO
     realized: Decimal = ZERO
     signal_price: float = 0.0
-    fills: list[ev.OrderFilled] = field(default_factory=list)
+    fills: list[ev.OrderFilled] = []
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedTrade:
+class ClosedTrade(msgspec.Struct, frozen=True, gc=False):
     """A round trip from flat to flat. ``pnl`` is net of fees; ``side`` is that of the entry: long | short."""
 
     symbol: str
@@ -122,8 +121,9 @@ class Book:
         self.orders: dict[str, Order] = {}
         self.open_orders: dict[str, Order] = {}
         self.stopped_entries: dict[str, Order] = {}     # a symbol's newest entry that named a stop
-        self.lean = False                               # forget how finished orders came about, as backtests do
+        self.lean = False                               # keep no word on how orders came about, as backtests do
         self.changes = 0                                # of orders, positions or cash; a slice is none
+        self._shares: dict[str, float] = {}             # of the positions, in their order, for the slice's valuation
         self._open_by_symbol: dict[str, dict[str, Order]] = {}
         self.by_broker_id: dict[str, str] = {}
         self.closed_trades: list[ClosedTrade] = []
@@ -169,6 +169,19 @@ class Book:
         price = order.limit_price or order.stop_price
         return float(order.remaining) * (float(price) if price else self.marks.get(order.symbol, order.signal_price))
 
+    def restore(
+        self, orders: dict[str, Order], opened: list[str], stopped: dict[str, str], positions: list[Position],
+        closed_trades: list[ClosedTrade],
+    ) -> None:
+        """Take up orders, positions and trades of a snapshot; open and stopped orders are named by client ids."""
+        self.orders, self.closed_trades = orders, closed_trades
+        for key in opened:
+            self._open(orders[key])
+        self.stopped_entries = {symbol: orders[key] for symbol, key in stopped.items()}
+        self.by_broker_id = {o.broker_order_id: o.client_order_id for o in orders.values() if o.broker_order_id}
+        self.positions = {position.symbol: position for position in positions}
+        self._shares = {position.symbol: float(position.quantity) for position in positions}
+
     # --- folding -----------------------------------------------------------------------------------------
 
     def apply(self, event: ev.AnyEvent) -> None:
@@ -200,7 +213,7 @@ class Book:
         if state is None:
             return False
         order.updated_ts = ts
-        if state is not order.state or detail:
+        if (state is not order.state or detail) and not self.lean:
             order.history.append((ts, state.value, detail))
         order.state = state
         if state not in TERMINAL:
@@ -210,7 +223,6 @@ class Book:
                 del self._open_by_symbol[order.symbol][order.client_order_id]
             if self.lean:
                 order.checks = ()
-                order.history = []
         return True
 
     def _open(self, order: Order) -> None:
@@ -228,6 +240,7 @@ class Book:
                 strategy=carried.strategy, entry_quantity=abs(carried.quantity),
                 entry_value=abs(carried.quantity) * carried.average_price,
             )
+            self._shares[carried.symbol] = float(carried.quantity)
         for old in event.orders:
             order = Order(
                 old.client_order_id, old.symbol, old.side, old.quantity, old.role, old.order_type, old.time_in_force,
@@ -269,15 +282,14 @@ class Book:
         self.peak_equity = max(self.peak_equity, self.equity)
 
     def _revalue(self) -> None:
-        gross = net = 0.0
-        marks = self.marks
-        for symbol, position in self.positions.items():
-            mark = marks.get(symbol)
-            value = float(position.quantity) * (float(position.average_price) if mark is None else mark)
-            net += value
-            gross += abs(value)
-        self.gross, self.net = gross, net
-        self.equity = float(self.cash) + net
+        shares, marks = self._shares, self.marks
+        try:
+            values = list(map(mul, shares.values(), map(marks.__getitem__, shares)))
+        except KeyError:                                # before its first bar a position counts at what it cost
+            values = [held * marks.get(symbol, float(self.positions[symbol].average_price))
+                      for symbol, held in shares.items()]
+        self.gross, self.net = sum(map(abs, values), 0.0), sum(values, 0.0)
+        self.equity = float(self.cash) + self.net
 
     def _intent(self, event: ev.OrderIntent) -> None:
         order = Order(
@@ -286,7 +298,8 @@ class Book:
             event.strategy, event.signal_price, event.probability, event.reason,
             created_ts=event.ts, updated_ts=event.ts,
         )
-        order.history.append((event.ts, OrderState.INTENT.value, event.reason))
+        if not self.lean:
+            order.history.append((event.ts, OrderState.INTENT.value, event.reason))
         self.orders[order.client_order_id] = order
         self._note_stop(order)
 
@@ -403,7 +416,7 @@ class Book:
             order.filled_quantity += event.quantity
             order.filled_value += event.quantity * event.price
             order.commission += event.commission
-            self._move(order, news, event.ts, f"{event.quantity} at {event.price}")
+            self._move(order, news, event.ts, "" if self.lean else f"{event.quantity} at {event.price}")
         signed = event.quantity * SIGN[event.side]
         self.cash -= signed * event.price + event.commission
         self.fees += event.commission
@@ -411,7 +424,16 @@ class Book:
         if position is None:
             position = self.positions[event.symbol] = Position(event.symbol)
         self._trade(position, signed, event, order)
+        self._hold(event.symbol)
         self._revalue()
+
+    def _hold(self, symbol: str) -> None:
+        """A position has changed, come or gone."""
+        position = self.positions.get(symbol)
+        if position is None:
+            self._shares.pop(symbol, None)
+        else:
+            self._shares[symbol] = float(position.quantity)
 
     def _trade(self, position: Position, signed: Decimal, event: ev.OrderFilled, order: Order | None) -> None:
         held = position.quantity
@@ -460,6 +482,7 @@ class Book:
             position.strategy, order.role if order else "external", position.bars_held, position.signal_price,
         ))
         del self.positions[position.symbol]
+        self._shares.pop(position.symbol, None)         # so that both keep the same order
 
     def _cash_adjusted(self, event: ev.CashAdjusted) -> None:
         self.cash += event.amount
@@ -473,6 +496,7 @@ class Book:
                 event.symbol, event.quantity, event.average_price, event.ts,
                 entry_quantity=abs(event.quantity), entry_value=abs(event.quantity) * event.average_price,
             )
+        self._hold(event.symbol)
         self._revalue()
 
 

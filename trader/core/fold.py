@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from trader.core import events as ev
 from trader.core.book import Book, Order
+from trader.core.candles import CandleFold, Candles, CandleState
 from trader.utils.slippage_stats import SlippageBook
 
 LOG_LINES = 500
 FILLS_KEPT = 200
-CANDLES_KEPT = 240
 EQUITY_POINTS = 1000
 
 
@@ -48,17 +50,40 @@ class Fill:
     slippage_bps: float | None
 
 
-@dataclass(slots=True)
-class Candles:
-    """The last bars of a symbol."""
+class SlippageSums(msgspec.Struct, gc=False):
+    """One symbol's tally of :class:`SlippageBook`."""
 
-    ts: deque[int] = field(default_factory=lambda: deque(maxlen=CANDLES_KEPT))
-    rows: deque[tuple[float, float, float, float]] = field(default_factory=lambda: deque(maxlen=CANDLES_KEPT))
-    probability: deque[float | None] = field(default_factory=lambda: deque(maxlen=CANDLES_KEPT))
+    count: int
+    total: float
+    cost: float
+    asked: float
+    filled: float
+    compared: int
+    beat: int
+    recent: list[float]
+
+
+class FoldedSlippage(SlippageBook):
+    """Execution quality that a snapshot can keep."""
+
+    def kept(self) -> dict[str, SlippageSums]:
+        """Every tally."""
+        return {name: SlippageSums(t.count, t.total, t.cost, t.asked, t.filled, t.compared, t.beat, list(t.recent))
+                for name, t in self._tallies.items()}
+
+    def restore(self, kept: dict[str, SlippageSums]) -> None:
+        """Take up what :meth:`kept` gave."""
+        for name, sums in kept.items():
+            _, tally = self._both(name)
+            for part in SlippageSums.__struct_fields__[:-1]:
+                setattr(tally, part, getattr(sums, part))
+            tally.recent.extend(sums.recent)
 
 
 class Fold:
     """Apply events in order; ``dirty`` names the parts that changed since a reader last cleared it."""
+
+    PARTS = ("orders", "positions", "charts", "log", "models", "slippage", "risk", "breakers")
 
     def __init__(self, book: Book | None = None) -> None:
         self.book = book or Book()
@@ -78,16 +103,17 @@ class Fold:
         self.models: dict[str, ev.ModelLoaded] = {}
         self.health: dict[str, ev.ModelHealth] = {}
         self.training: ev.TrainingProgress | None = None
-        self.slippage = SlippageBook()
+        self.slippage = FoldedSlippage()
         self.latencies_ms: dict[str, list[float]] = {}
         self.fills: deque[Fill] = deque(maxlen=FILLS_KEPT)
-        self.candles: dict[str, Candles] = {}
+        self.charts = CandleFold()
         self.equity: list[tuple[int, float]] = []
-        self._equity_stride = 1
+        self.equity_stride = 1
         self.log: deque[tuple[int, int, str, str, str]] = deque(maxlen=LOG_LINES)
         self.log_count = 0
         self.counts = {"orders": 0, "fills": 0, "vetoes": 0, "shrinks": 0, "halts": 0, "anomalies": 0, "errors": 0}
         self.dirty: set[str] = set()
+        self.touched: set[str] = set()                  # orders that changed since a snapshot last cleared it
         self._handlers: dict[type, Callable[..., None]] = {
             ev.SessionStarted: self._started, ev.SessionEnded: self._ended, ev.Note: self._note,
             ev.SliceClosed: self._slice, ev.DataIssue: self._issue, ev.ModelLoaded: self._model,
@@ -106,19 +132,41 @@ class Fold:
     def apply(self, event: ev.AnyEvent) -> None:
         """Fold one event."""
         self.events += 1
-        self.now_ns = max(self.now_ns, event.ts)
+        if event.ts > self.now_ns:
+            self.now_ns = event.ts
         self.book.apply(event)
-        if isinstance(event, _ORDER_EVENTS):
-            self.dirty |= {"orders", "positions"}
-        handler = self._handlers.get(type(event))
+        kind = type(event)
+        if kind in _ORDER_EVENTS:
+            self.dirty.update(_ORDERS)
+            self._touch(event)
+        handler = self._handlers.get(kind)
         if handler is not None:
             handler(event)
+
+    def _touch(self, event: ev.AnyEvent) -> None:
+        """Note the orders that an event may have changed: its own, what took its place, and their parents."""
+        for key in (getattr(event, "client_order_id", ""), getattr(event, "new_client_order_id", "")):
+            order = self.book.orders.get(key) if key else None
+            if order is not None:
+                self.touched.add(key)
+                if order.parent:
+                    self.touched.add(order.parent)
+
+    @property
+    def candles(self) -> dict[str, Candles]:
+        """The last bars of every symbol."""
+        return self.charts.series()
 
     def say(self, ts: int, level: str, source: str, text: str) -> None:
         """A line of the event log."""
         self.log_count += 1
         self.log.append((self.log_count, ts, level, source, text))
         self.dirty.add("log")
+
+    def restore_charts(self, series: dict[str, CandleState], newest: ev.SliceClosed | None) -> None:
+        """Take up the candles of a snapshot."""
+        self.charts = CandleFold(self.book.symbols)
+        self.charts.restore(series, newest)
 
     def _order(self, client_order_id: str) -> Order | None:
         return self.book.orders.get(client_order_id)
@@ -129,7 +177,8 @@ class Fold:
         self.session = event
         self.strategy = event.strategy
         self.ended = ""
-        self.candles = {symbol: Candles() for symbol in event.symbols}
+        self.charts = CandleFold(event.symbols)
+        self.touched.update(order.client_order_id for order in event.orders)
         text = f"{event.mode} session on {len(event.symbols)} symbols, {event.timeframe} bars ({event.source})"
         self.say(event.ts, "info", "session", text)
         for position in event.positions:
@@ -149,19 +198,13 @@ class Fold:
     def _slice(self, event: ev.SliceClosed) -> None:
         self.bars += 1
         self.last_slice_ts = event.ts
-        columns = zip(self.book.symbols, event.open, event.high, event.low, event.close, strict=True)
-        for symbol, opened, high, low, close in columns:
-            if opened is not None and high is not None and low is not None and close is not None:
-                series = self.candles[symbol]
-                series.ts.append(event.bar_ts)
-                series.rows.append((opened, high, low, close))
-                series.probability.append(None)
-        if self.bars % self._equity_stride == 0:
+        self.charts.add(event)
+        if self.bars % self.equity_stride == 0:
             self.equity.append((event.ts, self.book.equity))
             if len(self.equity) >= EQUITY_POINTS:
                 self.equity = self.equity[::2]
-                self._equity_stride *= 2
-        self.dirty |= {"positions", "charts"}
+                self.equity_stride *= 2
+        self.dirty.update(_MARKED)
 
     def _issue(self, event: ev.DataIssue) -> None:
         self.say(event.ts, "warning", "data", f"{event.symbol} {event.message}")
@@ -173,10 +216,7 @@ class Fold:
         self.dirty.add("models")
 
     def _predictions(self, event: ev.Predictions) -> None:
-        for symbol, probability in zip(self.book.symbols, event.p_profit, strict=True):
-            series = self.candles.get(symbol)
-            if series and series.probability:
-                series.probability[-1] = probability
+        self.charts.predict(event.p_profit)
 
     def _model_health(self, event: ev.ModelHealth) -> None:
         before = self.health.get(event.model_id)
@@ -321,11 +361,12 @@ class Fold:
         self.say(event.ts, "halt", "halt", f"trading resumed by {event.by}: {event.reason}")
 
 
-_ORDER_EVENTS = (
+_ORDERS, _MARKED = ("orders", "positions"), ("positions", "charts")
+_ORDER_EVENTS = frozenset((
     ev.OrderIntent, ev.RiskVerdict, ev.OrderSubmitting, ev.OrderAccepted, ev.OrderRejected, ev.OrderUnknown,
     ev.LegKnown, ev.OrderAdopted, ev.OrderFilled, ev.OrderCancelRequested, ev.OrderCanceled, ev.OrderExpired,
     ev.OrderWorking, ev.OrderReplaced, ev.PositionAdjusted, ev.CashAdjusted,
-)
+))
 
 
 def reference_price(order: Order | None) -> float | None:
