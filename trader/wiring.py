@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from trader.core.book import Book
 from trader.core.engine import Engine, EngineSettings, Monitor, Predictor
@@ -65,12 +64,8 @@ def build_engine(
         symbols=parts.symbols)
     return Engine(
         book=book, apply=apply, sink=sink, history=history, ids=ids, validator=validator, risk=risk,
-        sizer=PositionSizer(params, facts=risk.facts), strategy=parts.strategy, context=_context,
+        sizer=PositionSizer(params, facts=risk.facts), strategy=parts.strategy, context=StrategyContext,
         ladder=DegradationLadder(),
         settings=EngineSettings(protect=params.require_bracket, flatten_on_halt=parts.flatten_on_halt),
         predictor=parts.predictor, monitor=parts.monitor,
     )
-
-
-def _context(**fields: Any) -> StrategyContext:
-    return StrategyContext(**fields)

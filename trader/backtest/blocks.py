@@ -1,4 +1,4 @@
-"""Checks that a backtest makes over many bars at once; what they find is what a bar alone would have found."""
+"""What a backtest works out over many bars at once; the answers are those that a bar alone would have given."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trader.core.engine import Validator
+from trader.core.engine import Strategy, Validator
+from trader.core.foresight import Foresight
 from trader.core.panel import BarPanel, FloatArray, Slice
+from trader.core.signals import Signal
 
 ROWS = 512
 
@@ -54,3 +56,29 @@ class BlockValidator:
             panel.open, panel.high, panel.low, panel.close, panel.volume)))
         masks, issues = self._validator.check_slice(flat, before.ravel(), 0)
         self._masks = None if issues else np.reshape(masks, (self._stop - row, len(panel.symbols)))
+
+
+class ForeseenStrategy:
+    """A strategy that is asked only where its own foresight cannot rule out that it has something to say."""
+
+    def __init__(self, strategy: Strategy, foresight: Foresight) -> None:
+        self._strategy = strategy
+        self._silent = foresight.silent
+        self.name = strategy.name
+
+    def on_slice(self, context: Any) -> list[Signal]:
+        """As :meth:`trader.core.engine.Strategy.on_slice`."""
+        return [] if self._silent(context.slice.index, context.book) else self._strategy.on_slice(context)
+
+
+def foreseen(strategy: Strategy, panel: BarPanel) -> Strategy:
+    """The strategy with its foresight of a panel; itself where it offers none.
+
+    A subclass with an ``on_slice`` of its own does not inherit the foresight: that speaks of another method.
+    """
+    for kind in type(strategy).__mro__:
+        if "foresee" in vars(kind):
+            return ForeseenStrategy(strategy, kind.foresee(strategy, panel))
+        if "on_slice" in vars(kind):
+            break
+    return strategy

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from trader.backtest.blocks import BlockValidator
+from trader.backtest.blocks import BlockValidator, foreseen
 from trader.backtest.kernel import play
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core import events as ev
 from trader.core.book import Book, ClosedTrade
+from trader.core.collector import without_collector
 from trader.core.days import days_of
 from trader.core.history import History
 from trader.core.ids import ClientIds
@@ -136,6 +137,7 @@ class BacktestEngine:
             ids=ClientIds(CLIENT_ID_PREFIX),
         )
         engine.validator = BlockValidator(engine.validator, panel)
+        engine.strategy = foreseen(engine.strategy, panel)
         begin = int(panel.ts_ns[first])
         engine.start(ev.SessionStarted(
             ts=begin, run_id=run_id, mode="backtest", account="backtest", symbols=panel.symbols,
@@ -152,7 +154,8 @@ class BacktestEngine:
                 on_slice(played)
 
         try:
-            played = play(engine, venue, after)
+            with without_collector():
+                played = play(engine, venue, after)
             engine.record(ev.SessionEnded(ts=engine.now_ns, reason="all bars played"))
         finally:
             if kept is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from trader.core.guardian import CLOSING_ROLES, Guardian
 from trader.core.halt import HaltProcedure
 from trader.core.history import History
 from trader.core.ids import ClientIds
-from trader.core.ladder import DegradationLadder, Level
+from trader.core.ladder import DegradationLadder
 from trader.core.money import decimal, to_tick
 from trader.core.orders import OrderState
 from trader.core.panel import FloatArray, Slice
@@ -174,11 +174,8 @@ class Engine:
         system = self.risk.system
         system.degradation_level = str(self.ladder.level)
         system.degradation_multiplier = self.ladder.multiplier
-        self._calm = self._is_calm()
+        self._calm = self.ladder.calm
         return change
-
-    def _is_calm(self) -> bool:
-        return self.ladder.level is Level.NORMAL and not self.ladder.failing
 
     def report_component(
         self, component: str, ok: bool, now_ns: int, reason: str = "",
@@ -191,8 +188,9 @@ class Engine:
 
     def on_slice(self, bar: Slice) -> list[Command]:
         """Everything that one slice sets off."""
-        self.now_ns = max(self.now_ns, bar.available_ns)
-        self._calm = self._is_calm()
+        if bar.available_ns > self.now_ns:
+            self.now_ns = bar.available_ns
+        self._calm = self.ladder.calm
         day = day_of(bar.available_ns)
         previous = self.history.close(1)[0] if self.history.n else bar.close
         self.record(_slice_event(bar, day))
@@ -200,8 +198,11 @@ class Engine:
         valid = self._guarded("validator", self._validate, bar, previous)
         if valid is None:
             valid = np.isfinite(bar.close)
-        probabilities = self._guarded("model", self._predict, bar)
-        self._guarded("monitor", self._watch_model, bar, probabilities)
+        probabilities = None
+        if self.predictor is not None or not self._calm:
+            probabilities = self._guarded("model", self._predict, bar)
+        if self.monitor is not None or not self._calm:
+            self._guarded("monitor", self._watch_model, bar, probabilities)
         self._guarded("risk", self._update_risk, bar)
         commands: list[Command] = []
         if self.risk.halt_reason and not self.halted:
@@ -255,9 +256,10 @@ class Engine:
 
     def _update_risk(self, bar: Slice) -> None:
         self.risk.system.halted = self.halted
-        for trade in self.book.closed_trades[self._trades_seen:]:
-            self._sizer.on_trade(trade)
-        self._trades_seen = len(self.book.closed_trades)
+        if len(self.book.closed_trades) > self._trades_seen:
+            for trade in self.book.closed_trades[self._trades_seen:]:
+                self._sizer.on_trade(trade)
+            self._trades_seen = len(self.book.closed_trades)
         for event in self.risk.on_slice(bar, self.book, self.history):
             self.record(event)
 
@@ -403,7 +405,7 @@ def _finite(column: FloatArray) -> list[float | None]:
 
 def _slice_event(bar: Slice, day: int) -> ev.SliceClosed:
     fields: list[list[float | None]] = [array.tolist() for array in bar[3:]]
-    total = sum(cast("list[float]", fields[3]))
+    total = sum(fields[3])                              # type: ignore[arg-type]
     if total != total:                                  # a sum is NaN when a part is
         fields = [_finite(array) for array in bar[3:]]
     return ev.SliceClosed(

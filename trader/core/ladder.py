@@ -143,6 +143,11 @@ class DegradationLadder:
         return MULTIPLIER[self.level]
 
     @property
+    def calm(self) -> bool:
+        """On the lowest rung, and nothing fails."""
+        return self.level is Level.NORMAL and not self._troubles
+
+    @property
     def failing(self) -> dict[str, str]:
         """Components that fail now, with the reason."""
         return {name: trouble.reason for name, trouble in self._troubles.items()}

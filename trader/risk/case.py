@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
+
+import msgspec
 
 from trader.core.book import Book, Order
 from trader.core.events import OrderIntent, RuleCheck
@@ -34,8 +35,7 @@ class ImpactModel(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Case:
+class Case(msgspec.Struct, gc=False):
     """What one verdict is made from. Money in dollars; ``sign`` is +1 for a buy."""
 
     intent: OrderIntent

@@ -39,6 +39,7 @@ class MarketFacts:
         shape = (2 * self._keep, len(symbols))
         self._close: FloatArray = np.full(shape, np.nan)
         self._volume: FloatArray = np.full(shape, np.nan)
+        self._returns: FloatArray = np.full(shape, np.nan)
         self._rows = 0
         self._adv = [math.nan] * len(symbols)
         self._volatility = [math.nan] * len(symbols)
@@ -69,7 +70,7 @@ class MarketFacts:
 
     def _push(self, close: FloatArray, volume: FloatArray) -> None:
         if self._rows == len(self._close):
-            for array in (self._close, self._volume):
+            for array in (self._close, self._volume, self._returns):
                 array[:self._keep] = array[-self._keep:]
             self._rows = self._keep
         row = self._rows
@@ -81,8 +82,14 @@ class MarketFacts:
                 seen = close[~np.isnan(close[:, i]), i]
                 last[i] = seen[-1] if len(seen) else (self._close[row - 1, i] if row else math.nan)
         self._close[row] = last
-        total = np.nansum(volume, axis=0)
-        self._volume[row] = np.where(total > 0.0, total, math.nan)
+        if row:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                self._returns[row] = last / self._close[row - 1] - 1.0
+        total = volume.sum(axis=0)
+        if not total.min() > 0.0:                       # a day without volume, or one with gaps
+            total = np.nansum(volume, axis=0)
+            total = np.where(total > 0.0, total, math.nan)
+        self._volume[row] = total
         self._rows = row + 1
         self.days += 1
 
@@ -91,15 +98,17 @@ class MarketFacts:
         if n == 0:
             return
         volume = self._volume[max(0, n - self._adv_days):n]
-        known = ~np.isnan(volume)
-        count = known.sum(axis=0)
-        total = np.where(known, volume, 0.0).sum(axis=0)
-        self._adv = np.where(count > 0, total / np.maximum(count, 1), math.nan).tolist()
+        total = volume.sum(axis=0)
+        if np.isnan(total).any():
+            known = ~np.isnan(volume)
+            count = known.sum(axis=0)
+            total = np.where(known, volume, 0.0).sum(axis=0)
+            self._adv = np.where(count > 0, total / np.maximum(count, 1), math.nan).tolist()
+        else:
+            self._adv = (total / len(volume)).tolist()
         if n < 2:
             return
-        close = self._close[max(0, n - self._keep):n]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            self.daily_returns = close[1:] / close[:-1] - 1.0
+        self.daily_returns = self._returns[max(0, n - self._keep) + 1:n]
         recent = self.daily_returns[-VOLATILITY_DAYS:]
         if len(recent) >= MIN_DAYS_FOR_VOLATILITY:
             self._volatility = _column_std(recent).tolist()
@@ -133,10 +142,14 @@ class MarketFacts:
 
 
 def _column_std(returns: FloatArray) -> NDArray[np.float64]:
+    n = len(returns)
+    mean = returns.sum(axis=0) / n
+    if not np.isnan(mean).any():
+        spread: NDArray[np.float64] = np.sqrt(((returns - mean) ** 2).sum(axis=0) / (n - 1))
+        return spread
     known = ~np.isnan(returns)
     count = known.sum(axis=0)
-    filled = np.where(known, returns, 0.0)
-    mean = filled.sum(axis=0) / np.maximum(count, 1)
+    mean = np.where(known, returns, 0.0).sum(axis=0) / np.maximum(count, 1)
     squares = (np.where(known, returns - mean, 0.0) ** 2).sum(axis=0)
     enough = count >= MIN_DAYS_FOR_VOLATILITY
     out: NDArray[np.float64] = np.where(enough, np.sqrt(squares / np.maximum(count - 1, 1)), math.nan)

@@ -25,6 +25,8 @@ ENTRY_RULES: tuple[Rule, ...] = (
     *layer4_system.ENTRY_RULES,
 )
 EXIT_RULES: tuple[Rule, ...] = (*layer1_pre_trade.EXIT_RULES, *layer2_execution.EXIT_RULES)
+_ORDER_VALUE, _PARTICIPATION, _IMPACT = (ENTRY_RULES.index(rule) for rule in (
+    layer1_pre_trade.order_value, layer1_pre_trade.participation, layer1_pre_trade.impact))
 
 
 class RiskPipeline:
@@ -125,14 +127,13 @@ class RiskPipeline:
         return len(recent)
 
     def _keep_worst(self, checks: list[RuleCheck]) -> None:
-        worst = self._worst
-        for check in checks:
-            if check.rule == "order_value":
-                worst.order_value = max(worst.order_value, check.used)
-            elif check.rule == "participation":
-                worst.participation = max(worst.participation, check.used)
-            elif check.rule == "impact":
-                worst.impact_bps = max(worst.impact_bps, check.used)
+        worst, reached = self._worst, len(checks)
+        if reached > _ORDER_VALUE:
+            worst.order_value = max(worst.order_value, checks[_ORDER_VALUE].used)
+        if reached > _PARTICIPATION:
+            worst.participation = max(worst.participation, checks[_PARTICIPATION].used)
+        if reached > _IMPACT:
+            worst.impact_bps = max(worst.impact_bps, checks[_IMPACT].used)
 
     def _losses(self, book: Book) -> tuple[float, float]:
         equity = book.equity

@@ -39,7 +39,9 @@ class TailRisk:
             key = (facts.days, 0)
             if key != self._made_at:
                 self._made_at = key
-                self._scenarios = np.nan_to_num(daily[-params.var_window_days:], nan=0.0)
+                window = daily[-params.var_window_days:]
+                complete = math.isfinite(float(window.sum()))
+                self._scenarios = window.copy() if complete else np.nan_to_num(window, nan=0.0)
             return
         bars = history.n // params.var_every_bars if history.n >= MIN_BARS else -1
         if (facts.days, bars) == self._made_at:

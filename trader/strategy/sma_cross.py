@@ -7,14 +7,18 @@ from typing import Annotated, ClassVar
 import msgspec
 import numpy as np
 
+from trader.core.book import Book
+from trader.core.foresight import HeldBits, bits_of, row_bits
 from trader.core.history import History
-from trader.core.panel import FloatArray
+from trader.core.panel import BarPanel, FloatArray
 from trader.core.signals import Signal
 from trader.strategy.base_strategy import BaseStrategy, StrategyContext, StrategyParams, held_directions
 
 Length = Annotated[int, msgspec.Meta(ge=1, le=2000)]
 Percent = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 EPSILON = 1e-9                    # the averages carry rounding; a tie is flat
+UNSURE = 1e-6                     # of the price: means closer than this are left to the live form
+BLOCK = 8192                      # rows that are foreseen at once
 
 
 class SmaCrossParams(StrategyParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,6 +56,15 @@ class SmaCross(BaseStrategy):
     @property
     def warmup(self) -> int:
         return self.params.slow
+
+    def foresee(self, panel: BarPanel) -> SmaForesight:
+        """Where the means of a whole panel are on which side."""
+        return SmaForesight(self, panel)
+
+    @property
+    def spent(self) -> tuple[int, np.ndarray | None]:
+        """The slices asked so far, and the symbols that were entered in this upswing already."""
+        return self._age, self._spent
 
     def on_slice(self, ctx: StrategyContext) -> list[Signal]:
         history, params = ctx.history, self.params
@@ -93,3 +106,53 @@ class SmaCross(BaseStrategy):
             newest = close[-1]
             self._sums = (self._sums[0] + newest - close[-1 - fast_n], self._sums[1] + newest - close[0])
         return self._sums[0] / fast_n, self._sums[1] / slow_n
+
+
+class SmaForesight:
+    """The cross over a whole panel: silent where every symbol held is above, and every other one below or spent."""
+
+    def __init__(self, strategy: SmaCross, panel: BarPanel) -> None:
+        self._strategy = strategy
+        self._held = HeldBits(panel.symbols)
+        self._above: list[int] = []
+        self._unsure: list[int] = []
+        self._spent = 0
+        self._spent_at = 0
+        reach = strategy.params.slow - 1
+        for start in range(0, len(panel), BLOCK):
+            first = max(0, start - reach)
+            above, unsure = self._sides(panel.close[first:start + BLOCK])
+            self._above += row_bits(above[start - first:])
+            self._unsure += row_bits(unsure[start - first:])
+
+    def _sides(self, close: FloatArray) -> tuple[np.ndarray, np.ndarray]:
+        """Masks of the shape of ``close``; rows before the first slow mean are unsure."""
+        fast, slow = self._strategy.params.fast, self._strategy.params.slow
+        unsure = np.ones(close.shape, bool)
+        above = np.zeros(close.shape, bool)
+        if len(close) < slow:
+            return above, unsure
+        sums = np.zeros((len(close) + 1, close.shape[1]))
+        np.cumsum(np.nan_to_num(close), axis=0, out=sums[1:])
+        gaps = np.zeros(sums.shape, np.int32)
+        np.cumsum(np.isnan(close), axis=0, out=gaps[1:])
+        slow_mean = (sums[slow:] - sums[:-slow]) / slow
+        lead = (sums[slow:] - sums[slow - fast:-fast]) / fast - slow_mean
+        above[slow - 1:] = lead > EPSILON
+        unsure[slow - 1:] = (np.abs(lead) < UNSURE * slow_mean) | (gaps[slow:] > gaps[:-slow])
+        return above, unsure
+
+    def silent(self, row: int, book: Book) -> bool:
+        """See :class:`trader.core.foresight.Foresight`."""
+        strategy = self._strategy
+        if row + 1 < strategy.params.slow:
+            return True
+        if self._unsure[row]:
+            return False
+        age, spent = strategy.spent
+        if age != self._spent_at:
+            self._spent_at, self._spent = age, 0 if spent is None else bits_of(spent)
+        above = self._above[row]
+        long, short = self._held.of(book)
+        held = long | short
+        return not (held & ~above or self._spent & ~above or above & ~held & ~self._spent)

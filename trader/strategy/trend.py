@@ -8,13 +8,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trader.core.panel import FloatArray
+from trader.core.book import Book
+from trader.core.foresight import HeldBits, row_bits
+from trader.core.panel import BarPanel, FloatArray
 from trader.core.signals import Signal
 from trader.strategy.base_strategy import BaseStrategy, StrategyContext, StrategyParams, held_directions
 
 Length = Annotated[int, msgspec.Meta(ge=2, le=2000)]
 Multiple = Annotated[float, msgspec.Meta(gt=0.0, le=50.0)]
 BPS = 1e4
+UNSURE = 1e-9                     # of the price: a close so near to its mean is left to the live form
+BLOCK = 8192                      # rows that are foreseen at once
 
 
 class TrendParams(StrategyParams, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +52,10 @@ class Trend(BaseStrategy):
     def warmup(self) -> int:
         p = self.params
         return max(p.breakout, p.trend, p.exit, p.atr) + 1
+
+    def foresee(self, panel: BarPanel) -> TrendForesight:
+        """The breakouts and channel exits of a whole panel."""
+        return TrendForesight(self.params, self.warmup, panel)
 
     def on_slice(self, ctx: StrategyContext) -> list[Signal]:
         history, p = ctx.history, self.params
@@ -107,4 +115,62 @@ def average_true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> 
     before = close[:-1]
     ranges = np.maximum(high - low, np.maximum(np.abs(high - before), np.abs(low - before)))
     out: FloatArray = ranges.mean(axis=0)
+    return out
+
+
+class TrendForesight:
+    """Breakouts over a whole panel: silent where none meets a symbol that is flat, and no position has to go."""
+
+    def __init__(self, params: TrendParams, warmup: int, panel: BarPanel) -> None:
+        self._params = params
+        self._warmup = warmup
+        self._held = HeldBits(panel.symbols)
+        self._enter: list[int] = []
+        self._fell: list[int] = []
+        self._rose: list[int] = []
+        for start in range(0, len(panel), BLOCK):
+            first = max(0, start - warmup)
+            cut = np.s_[first:start + BLOCK]
+            masks = self._masks(panel.high[cut], panel.low[cut], panel.close[cut])
+            for bits, mask in zip((self._enter, self._fell, self._rose), masks, strict=True):
+                bits += row_bits(mask[start - first:])
+
+    def _masks(self, high: FloatArray, low: FloatArray, close: FloatArray) -> tuple[NDArray[np.bool_], ...]:
+        """Where an entry may be wanted, where the close is under the exit channel, and where over it."""
+        p = self._params
+        total = np.zeros_like(close)
+        for back in range(p.trend):
+            total += _shifted(close, back)
+        mean = total / p.trend
+        near = UNSURE * mean
+        enter = (close > _beyond(np.maximum, high, p.breakout)) & (close > mean - near)
+        if p.allow_short:
+            enter |= (close < _beyond(np.minimum, low, p.breakout)) & (close < mean + near)
+        return enter, close < _beyond(np.minimum, low, p.exit), close > _beyond(np.maximum, high, p.exit)
+
+    def silent(self, row: int, book: Book) -> bool:
+        """See :class:`trader.core.foresight.Foresight`."""
+        if row + 1 < self._warmup:
+            return True
+        long, short = self._held.of(book)
+        if self._enter[row] & ~(long | short) or self._fell[row] & long or self._rose[row] & short:
+            return False
+        oldest = self._params.max_bars
+        return not any(position.bars_held >= oldest for position in book.positions.values())
+
+
+def _shifted(rows: FloatArray, back: int) -> FloatArray:
+    """Every row's predecessor ``back`` rows ago; NaN where there is none."""
+    if back == 0:
+        return rows
+    out = np.full_like(rows, np.nan)
+    out[back:] = rows[:-back]
+    return out
+
+
+def _beyond(extreme: np.ufunc, rows: FloatArray, length: int) -> FloatArray:
+    """The highest or lowest of the ``length`` rows before each row; NaN where one of them is missing."""
+    out = _shifted(rows, 1)
+    for back in range(2, length + 1):
+        out = extreme(out, _shifted(rows, back))
     return out
