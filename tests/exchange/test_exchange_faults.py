@@ -198,7 +198,7 @@ async def test_a_late_fill_after_a_cancel_was_told(server: ExchangeServer, clien
     _, account = await client.ask("GET", "/v2/account")
     assert (account["cash"], account["equity"]) == ("99100", "100100")
     assert server.venue.desk.reserved == 0
-    assert not server.venue.desk.book
+    assert not server.venue.desk.working
     await socket.close()
 
 

@@ -37,7 +37,7 @@ Command = tuple[str, str, dict[str, Any] | None]
 def everything(venue: Venue) -> bytes:
     """All of a venue's state as bytes."""
     desk = venue.desk
-    book = {column: sorted(orders) for column, orders in desk.book.items()}
+    book = {column: [order.id for order in desk.of_symbol(column)] for column in desk.books if desk.of_symbol(column)}
     return msgspec.json.encode([
         take_state(venue), list(desk.orders.values()), desk.activities, venue.equity_history,
         str(desk.reserved.normalize()), sorted(book.items()), desk.by_client_id,

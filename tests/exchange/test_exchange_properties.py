@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import random
 from decimal import Decimal as D
+from math import inf
 
 import msgspec
+import pytest
 from exchange_markets import walk_panel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.money import to_tick
@@ -105,9 +115,10 @@ def check_books(venue: Venue, fills: dict[str, D]) -> None:
     for symbol in SYMBOLS:
         assert book.quantity(symbol) == fills.get(symbol, D(0))
     open_orders = venue.orders("open")
-    assert venue.valuation.sure_power(venue.index, venue.multiplier, venue.rules) <= float(venue.account().buying_power)
+    assert venue.buying_power() == venue.account().buying_power
     expected = sum((order.reserved for order in open_orders), D(0))
     assert venue.desk.reserved == expected
+    check_desk(venue)
     assert [order for order in venue.orders("all") if order.is_open] == open_orders
     for order in open_orders:
         assert order.qty is None or 0 <= order.filled_qty < order.qty
@@ -115,6 +126,31 @@ def check_books(venue: Venue, fills: dict[str, D]) -> None:
             # whatever the exits of one group still want is the same, and no more than the position
             wanted = {venue.order(other).remaining for other in order.exits if venue.order(other).is_open}
             assert len(wanted) == 1
+
+
+def check_desk(venue: Venue) -> None:
+    """What the desk keeps count of is what counting gives."""
+    desk = venue.desk
+    working = [order for order in venue.orders("open") if order.status not in ("held", "pending_new")]
+    assert desk.working == len(working)
+    for column, book in desk.books.items():
+        here = [order for order in working if order.column == column]
+        assert book.floor == max((level for order in here for level, down in levels(order) if down), default=-inf)
+        assert book.ceiling == min((level for order in here for level, down in levels(order) if not down), default=inf)
+        assert set(book.moving) == {order.id for order in here if not levels(order)}
+        for name, side in book.sides.items():
+            mine = [order for order in here if order.side == name]
+            assert list(side.orders.values()) == sorted(mine, key=list(side.orders.values()).index)
+            assert side.openers == sum(not order.closing for order in mine)
+            groups = {(order.exits or (order.id,)): order.remaining for order in mine if order.closing}
+            assert side.held == sum(groups.values(), D(0))
+
+
+def levels(order: VenueOrder) -> list[tuple[float, bool]]:
+    """The price that an order waits for, and whether the market falls there; nothing for what waits for none."""
+    if order.working_type == "limit":
+        return [(order.limit_level, order.sign > 0)]
+    return [(order.stop_level, order.sign < 0)] if order.working_type in ("stop", "stop_limit") else []
 
 
 def check_queue(venue: Venue, waiting: list[VenueOrder], fresh: list[VenueEvent]) -> None:
@@ -128,77 +164,153 @@ def check_queue(venue: Venue, waiting: list[VenueOrder], fresh: list[VenueEvent]
                 assert not first.is_open, f"{later.id} overtook {first.id}"
 
 
-def split(rng: random.Random, venue: Venue, position: dict[str, D], mirror: Account) -> None:
-    """A split between two sessions, in the venue and in the accounts kept beside it."""
-    symbol, ratio = rng.choice(SYMBOLS), D(rng.choice(("2", "1.5", "0.5")))
-    column = venue.column(symbol)
-    assert column is not None
-    price = to_tick(venue.last_price(column) / ratio)
-    venue.apply_split(symbol, ratio)
-    assert venue.last_price(column) == price
-    position[symbol] = position.get(symbol, D(0)) + mirror.split(symbol, ratio, price)[0]
+class Flow:
+    """A venue, its random client, and accounts kept beside it from the trade updates alone."""
 
+    def __init__(self, seed: int) -> None:
+        rules = VenueRules(slow_changes=seed % 2 == 1, stop_collars=seed % 3 == 1, done_for_day=seed % 5 == 1)
+        model = RealisticFillSimulator()
+        self.venue = Venue(PANEL, start_index=1, cash=CASH, fill_model=model, seed=seed, rules=rules)
+        self.events: list[VenueEvent] = []
+        self.mirror = Account(CASH)
+        self.position: dict[str, D] = {}
+        self._filled: dict[str, D] = {}
 
-def run(seed: int, bars: int, *, splits: bool = False) -> list[VenueEvent]:
-    """Random deeds between bars; the events, checked on the way."""
-    rng = random.Random(seed)
-    rules = VenueRules(slow_changes=seed % 2 == 1, stop_collars=seed % 3 == 1, done_for_day=seed % 5 == 1)
-    venue = Venue(PANEL, start_index=1, cash=CASH, fill_model=RealisticFillSimulator(), seed=seed, rules=rules)
-    filled: dict[str, D] = {}
-    position: dict[str, D] = {}
-    mirror = Account(CASH)
-    events: list[VenueEvent] = []
-    while venue.index < bars:
-        if splits and not venue.hours.inside_day(venue.index) and rng.random() < 0.5:
-            split(rng, venue, position, mirror)
-        for _ in range(rng.randint(0, 3)):
-            act(rng, venue)
-        if not venue.hours.inside_day(venue.index):
-            for _ in range(3):
-                act(rng, venue)
+    @property
+    def between_days(self) -> bool:
+        """Whether the next bar begins a session."""
+        return not self.venue.hours.inside_day(self.venue.index)
+
+    def split(self, rng: random.Random) -> None:
+        """A split between two sessions, in the venue and in the accounts beside it."""
+        venue, symbol, ratio = self.venue, rng.choice(SYMBOLS), D(rng.choice(("2", "1.5", "0.5")))
+        column = venue.column(symbol)
+        assert column is not None
+        price = to_tick(venue.last_price(column) / ratio)
+        venue.apply_split(symbol, ratio)
+        assert venue.last_price(column) == price
+        self.position[symbol] = self.position.get(symbol, D(0)) + self.mirror.split(symbol, ratio, price)[0]
+        for order in venue.orders("open"):          # what was filled counts in new shares from now on
+            self._filled[order.id] = order.filled_qty
+
+    def bar(self) -> None:
+        """The next bar, and whether what it did could be."""
+        venue = self.venue
         waiting = [order for order in venue.orders("open") if order.status != "held"]
         venue.step()
         fresh = venue.drain()
         check_queue(venue, waiting, fresh)
         for event in fresh:
-            order = event.order
-            assert event.seq == len(events) + 1
-            events.append(event)
-            if event.qty is None:
-                continue
-            assert event.price is not None
-            assert event.commission is not None
-            low = float(PANEL.low[venue.index - 1, order.column])
-            high = float(PANEL.high[venue.index - 1, order.column])
-            assert low * 0.95 <= float(event.price) <= high * 1.05
-            if order.limit_price is not None:
-                assert (event.price - order.limit_price) * order.sign <= 0
-            root = order.id
-            assert filled.get(root, D(0)) < order.filled_qty
-            filled[root] = order.filled_qty
-            symbol = order.symbol
-            position[symbol] = position.get(symbol, D(0)) + order.sign * event.qty
-            assert event.position_qty == position[symbol]
-            mirror.book_fill(symbol, order.sign * event.qty, event.price, event.commission)
-        check_books(venue, position)
-        assert mirror.cash == venue.account().cash
-    for order in venue.orders("all"):
-        done = [venue.order(other) for other in order.exits]
-        if sum(other.status == "filled" for other in done) > 1:
-            raise AssertionError(f"two exits of one group filled: {done}")
-    assert [activity.qty for activity in venue.activities] == [e.qty for e in events if e.qty is not None]
-    return events
+            assert event.seq == len(self.events) + 1
+            self.events.append(event)
+            if event.qty is not None:
+                self._fill(event)
+        self.check()
+
+    def _fill(self, event: VenueEvent) -> None:
+        order, venue = event.order, self.venue
+        assert event.qty is not None
+        assert event.price is not None
+        assert event.commission is not None
+        low = float(PANEL.low[venue.index - 1, order.column])
+        high = float(PANEL.high[venue.index - 1, order.column])
+        assert low * 0.95 <= float(event.price) <= high * 1.05
+        if order.limit_price is not None:
+            assert (event.price - order.limit_price) * order.sign <= 0
+        assert order.filled_qty >= self._filled.get(order.id, D(0)) + event.qty     # a replacement takes fills over
+        self._filled[order.id] = order.filled_qty
+        symbol = order.symbol
+        self.position[symbol] = self.position.get(symbol, D(0)) + order.sign * event.qty
+        assert event.position_qty == self.position[symbol]
+        self.mirror.book_fill(symbol, order.sign * event.qty, event.price, event.commission)
+
+    def check(self) -> None:
+        """The books balance, and agree with those beside them to the last digit."""
+        check_books(self.venue, self.position)
+        assert self.mirror.cash == self.venue.account().cash
+        assert self.mirror.realized == self.venue.accounts_book.realized
+
+    def check_end(self) -> None:
+        """Of exits that exclude each other one filled at most; the history has every fill."""
+        venue = self.venue
+        for order in venue.orders("all"):
+            done = [venue.order(other) for other in order.exits]
+            assert sum(other.status == "filled" for other in done) <= 1, f"two exits of one group filled: {done}"
+        told = [event.qty for event in self.events if event.qty is not None]
+        assert [activity.qty for activity in venue.activities] == told
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(seed=st.integers(0, 2**32))
-def test_random_flow_keeps_cash_shares_and_groups(seed: int) -> None:
-    run(seed, 120)
+def run(seed: int, bars: int, *, splits: bool = False) -> list[VenueEvent]:
+    """Random deeds between bars; the events, checked on the way."""
+    rng = random.Random(seed)
+    flow = Flow(seed)
+    while flow.venue.index < bars:
+        if splits and flow.between_days and rng.random() < 0.5:
+            flow.split(rng)
+        for _ in range(rng.randint(0, 3) + 3 * flow.between_days):
+            act(rng, flow.venue)
+        flow.bar()
+    flow.check_end()
+    return flow.events
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(seed=st.integers(0, 2**32))
-def test_splits_in_between_keep_them_too(seed: int) -> None:
+SEEDS = st.integers(0, 2**32)
+
+
+class OrderFlow(RuleBasedStateMachine):
+    """Deeds, bars and splits in any order; after every one of them the books balance."""
+
+    @initialize(seed=SEEDS)
+    def open(self, seed: int) -> None:
+        self.flow = Flow(seed)
+
+    @rule(seed=SEEDS)
+    def client(self, seed: int) -> None:
+        act(random.Random(seed), self.flow.venue)
+
+    @precondition(lambda self: not self.flow.venue.done)
+    @rule(seed=SEEDS, deeds=st.integers(0, 3))
+    def bar(self, seed: int, deeds: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(deeds):
+            act(rng, self.flow.venue)
+        self.flow.bar()
+
+    @precondition(lambda self: not self.flow.venue.done)
+    @rule(count=st.integers(2, 12))
+    def bars(self, count: int) -> None:
+        for _ in range(min(count, len(PANEL) - self.flow.venue.index)):
+            self.flow.bar()
+
+    @precondition(lambda self: self.flow.between_days)
+    @rule(seed=SEEDS)
+    def split(self, seed: int) -> None:
+        self.flow.split(random.Random(seed))
+
+    @invariant()
+    def books_balance(self) -> None:
+        self.flow.check()
+
+    def teardown(self) -> None:
+        self.flow.check_end()
+
+
+_UNHURRIED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+def test_no_flow_of_orders_breaks_the_books() -> None:
+    """Some 9,000 steps."""
+    run_state_machine_as_test(OrderFlow, settings=settings(max_examples=60, stateful_step_count=150, **_UNHURRIED))
+
+
+@pytest.mark.slow
+def test_no_long_flow_of_orders_breaks_the_books() -> None:
+    run_state_machine_as_test(OrderFlow, settings=settings(max_examples=300, stateful_step_count=300, **_UNHURRIED))
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=SEEDS)
+def test_busy_days_keep_cash_shares_and_groups(seed: int) -> None:
     run(seed, 120, splits=True)
 
 

@@ -18,12 +18,13 @@ coefficient 0.5 of adverse selection is the mean of a linear drift over the time
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 BPS = 1e4
 SIDES = {"buy": 1, "sell": -1}
+# The power of ``Q / ADV`` with which a model's impact grows; None for those without impact.
+IMPACT_POWERS: dict[str, float | None] = {"sqrt_impact": 0.5, "linear_impact": 1.0, "fixed": None, "none": None}
 
 
 class FillCosts(NamedTuple):
@@ -45,6 +46,7 @@ class FillCosts(NamedTuple):
         return self.spread_bps + self.permanent_bps + self.temporary_bps + self.adverse_selection_bps
 
 
+_tuple = tuple.__new__
 NO_COSTS = FillCosts(0.0, 0.0, 0.0, 0.0)
 
 
@@ -130,8 +132,8 @@ class RealisticFillSimulator:
         bars_per_day: float = 26.0,
         fixed_slippage_bps: float = 5.0,
     ) -> None:
-        if slippage_model not in _MODELS:
-            raise ValueError(f"slippage_model is {slippage_model!r}; expected one of {', '.join(_MODELS)}")
+        if slippage_model not in IMPACT_POWERS:
+            raise ValueError(f"slippage_model is {slippage_model!r}; expected one of {', '.join(IMPACT_POWERS)}")
         for name, value in (
             ("permanent_impact_coef", permanent_impact_coef),
             ("temporary_impact_coef", temporary_impact_coef),
@@ -159,7 +161,7 @@ class RealisticFillSimulator:
         self.default_volatility = default_volatility
         self.bars_per_day = bars_per_day
         self.fixed_slippage_bps = fixed_slippage_bps
-        self._model = _MODELS[slippage_model]
+        self._power = IMPACT_POWERS[slippage_model]
 
     def costs(
         self, sign: int, quantity: float, reference_price: float, bar_close: float, bar_volume: float,
@@ -170,7 +172,22 @@ class RealisticFillSimulator:
         ``sign`` is +1 for a buy and -1 for a sell; ``adv`` in shares and ``volatility`` as a daily fraction
         may be NaN or not positive, then the bar's volume and ``default_volatility`` stand in.
         """
-        return self._model(self, sign, quantity, reference_price, bar_close, bar_volume, adv, volatility)
+        if self._power is None:
+            return FillCosts(0.0, 0.0, self.fixed_slippage_bps, 0.0) if self.slippage_model == "fixed" else NO_COSTS
+        if not adv > 0.0:
+            adv = bar_volume * self.bars_per_day
+        if not volatility > 0.0:
+            volatility = self.default_volatility
+        share = (quantity / adv) if adv > 0.0 else 1.0
+        unit = BPS * volatility * (math.sqrt(share) if self._power == 0.5 else share)
+        adverse = 0.0
+        move = sign * (bar_close / reference_price - 1.0)
+        if move > 0.0 and bar_volume > 0.0:
+            worked = min(1.0, quantity / (self.max_participation * bar_volume))
+            adverse = BPS * self.adverse_selection_coef * worked * move
+        return _tuple(FillCosts, (           # what `FillCosts` does itself, at a third of its time
+            self.half_spread_bps, self.permanent_impact_coef * unit, self.temporary_impact_coef * unit, adverse,
+        ))
 
     def capacity(self, bar_volume: float) -> float:
         """Shares of a bar that the account may take."""
@@ -249,51 +266,6 @@ class RealisticFillSimulator:
             commission=filled * self.commission_per_share,
             participation_rate=filled / volume if volume > 0 else 0.0,
         )
-
-
-_Model = Callable[["RealisticFillSimulator", int, float, float, float, float, float, float], FillCosts]
-
-
-def _impact(power: float) -> _Model:
-    """Spread, impact that grows with ``(Q / ADV) ** power``, and adverse selection."""
-
-    def model(
-        simulator: RealisticFillSimulator, sign: int, quantity: float, reference_price: float,
-        bar_close: float, bar_volume: float, adv: float, volatility: float,
-    ) -> FillCosts:
-        if not adv > 0.0:
-            adv = bar_volume * simulator.bars_per_day
-        if not volatility > 0.0:
-            volatility = simulator.default_volatility
-        share = (quantity / adv) if adv > 0.0 else 1.0
-        unit = BPS * volatility * (math.sqrt(share) if power == 0.5 else share)
-        adverse = 0.0
-        move = sign * (bar_close / reference_price - 1.0)
-        if move > 0.0 and bar_volume > 0.0:
-            worked = min(1.0, quantity / (simulator.max_participation * bar_volume))
-            adverse = BPS * simulator.adverse_selection_coef * worked * move
-        return FillCosts(
-            simulator.half_spread_bps, simulator.permanent_impact_coef * unit,
-            simulator.temporary_impact_coef * unit, adverse,
-        )
-
-    return model
-
-
-def _fixed(simulator: RealisticFillSimulator, *_: float) -> FillCosts:
-    return FillCosts(0.0, 0.0, simulator.fixed_slippage_bps, 0.0)
-
-
-def _none(simulator: RealisticFillSimulator, *_: float) -> FillCosts:
-    return NO_COSTS
-
-
-_MODELS: dict[str, _Model] = {
-    "sqrt_impact": _impact(0.5),
-    "linear_impact": _impact(1.0),
-    "fixed": _fixed,
-    "none": _none,
-}
 
 
 def _field(bar: Any, name: str, default: float) -> float:

@@ -13,7 +13,7 @@ from trader.exchange.types import ZERO
 _COST_QUANTUM = Decimal("0.000000001")
 
 
-class Holding(msgspec.Struct):
+class Holding(msgspec.Struct, gc=False):
     """A position: signed ``qty`` and signed ``cost`` (what the open shares cost, or brought when short).
 
     ``day_cost`` is the same with the shares of earlier days at the price of the last session's close.
@@ -51,21 +51,21 @@ class Account:
     def book_fill(self, symbol: str, signed_qty: Decimal, price: Decimal, fee: Decimal) -> Decimal:
         """Take a fill into the books; returns the position afterwards. A fill may pass through zero."""
         self.fills += 1
-        self.cash -= signed_qty * price + fee
+        value = signed_qty * price
+        self.cash -= value + fee
         self.fees += fee
         holding = self.holdings.get(symbol)
         if holding is None:
-            value = signed_qty * price
             self.holdings[symbol] = Holding(signed_qty, value, value)
             return signed_qty
         if holding.qty * signed_qty < 0:
             self._reduce(holding, signed_qty, price)
+            if not holding.qty:
+                del self.holdings[symbol]
         else:
             holding.qty += signed_qty
-            holding.cost += signed_qty * price
-            holding.day_cost += signed_qty * price
-        if not holding.qty:
-            del self.holdings[symbol]
+            holding.cost += value
+            holding.day_cost += value
         return holding.qty
 
     def begin_day(self, price_of: Callable[[str], Decimal]) -> None:

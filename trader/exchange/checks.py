@@ -1,19 +1,23 @@
-"""What an order must fulfil before the venue takes it: one table of rules, each refusing in its own words.
+"""What an order must fulfil before the venue takes it: tables of rules, each refusing in its own words.
 
-`SHAPE_CHECKS` look at the request alone, `BOOK_CHECKS` at the account and the book as well. They run in the
-order of the tables and raise `VenueError`.
+`SHAPE_RULES` look at the request alone, `BOOK_RULES` at the account and the book as well. They run in the order of
+the tables and raise `VenueError`. Each rule says which kinds of orders it concerns; `plan` gives an order's own ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from itertools import product
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from trader.core.money import CENT, MICRO_SHARE, SHARE, tick_size
-from trader.exchange.errors import refusal
-from trader.exchange.types import BUY, SELL, SIGN, Configurations, OrderRequest, VenueOrder, VenueRules
+from trader.exchange.book import Side, exempt
+from trader.exchange.errors import VenueError, refusal
+from trader.exchange.prices import rough
+from trader.exchange.types import BUY, SELL, SIGN, ZERO, Configurations, OrderRequest, VenueOrder, VenueRules
 
 TYPES = ("market", "limit", "stop", "stop_limit", "trailing_stop")
 TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
@@ -44,11 +48,12 @@ class Figures(Protocol):
         """Whether the window of an auction's time in force is shut."""
 
 
-class Situation(NamedTuple):
+class Situation(msgspec.Struct, gc=False):
     """What the rules may look at besides the request.
 
-    ``position`` is signed, ``last_price`` the market's. ``sure_power`` is buying power that is certainly there,
-    cheaply known; ``figures`` has the exact ones.
+    ``position`` is signed, ``last_price`` the market's; ``closes`` says that the order reduces the position. ``room``
+    is what opening orders may reserve and ``reserved`` what they do, ``mine`` and ``opposite`` are the sides of the
+    symbol's book.
     """
 
     rules: VenueRules
@@ -57,33 +62,29 @@ class Situation(NamedTuple):
     figures: Figures
     last_price: Decimal
     position: Decimal
-    held: Decimal
-    sure_power: float
+    closes: bool
+    room: Decimal
+    reserved: Decimal
     reserve_price: Decimal
-    same_side_orders: Collection[VenueOrder]
-    opposite_orders: Collection[VenueOrder]
-
-    def closes(self, side: str) -> bool:
-        """Whether an order of this side reduces the position."""
-        return bool(self.position) and self.position * SIGN[side] < 0
+    mine: Side
+    opposite: Side
 
 
-_VOCABULARY: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("side", tuple(SIGN)), ("type", TYPES), ("time_in_force", TIMES_IN_FORCE), ("order_class", CLASSES),
-)
-_COMBINATIONS = frozenset(product(*(known for _, known in _VOCABULARY)))
+class Kind(NamedTuple):
+    """The words of a request."""
+
+    side: str
+    type: str
+    time_in_force: str
+    order_class: str
 
 
-def check_vocabulary(request: OrderRequest) -> None:
-    """Side, type, time in force and class are words that this venue knows."""
-    if (request.side, request.type, request.time_in_force, request.order_class) not in _COMBINATIONS:
-        for name, known in _VOCABULARY:
-            if getattr(request, name) not in known:
-                value = getattr(request, name)
-                raise refusal("invalid", detail=f"invalid {name} {value!r}: this venue takes {', '.join(known)}")
-    if request.position_intent is not None and request.position_intent not in INTENTS:
-        raise refusal("invalid", detail=f"invalid position_intent {request.position_intent!r}")
-    if request.client_order_id is not None and not 0 < len(request.client_order_id) <= 128:
+_VOCABULARY: tuple[tuple[str, ...], ...] = (tuple(SIGN), TYPES, TIMES_IN_FORCE, CLASSES)
+
+
+def check_client_id(client_order_id: str) -> None:
+    """A client order id is neither empty nor endless."""
+    if not 0 < len(client_order_id) <= 128:
         raise refusal("invalid", detail="client_order_id must have 1 to 128 characters")
 
 
@@ -92,7 +93,7 @@ def check_size(request: OrderRequest) -> None:
     if (request.qty is None) == (request.notional is None):
         raise refusal("invalid", detail="qty or notional is required, and not both")
     size = request.qty if request.qty is not None else request.notional
-    if size is None or not size.is_finite() or not 0 < size <= MAXIMUM:
+    if size is None or not size.is_finite() or not ZERO < size <= MAXIMUM:
         name = "notional" if request.qty is None else "qty"
         raise refusal("invalid", detail=f"{name} must be > 0 and at most {MAXIMUM}")
     if request.notional is not None:
@@ -113,27 +114,34 @@ def check_size(request: OrderRequest) -> None:
 
 
 def check_prices(request: OrderRequest) -> None:
-    """The prices that the type needs, no others, on the tick."""
-    oco = request.order_class == "oco"
-    for name, value, needed in (
-        ("limit", request.limit_price, request.type in NEEDS_LIMIT and not oco),
-        ("stop", request.stop_price, request.type in NEEDS_STOP),
+    """The prices that the type needs, no others, on the tick. An OCO's limit is its take-profit's price."""
+    kind, limit, stop, oco = request.type, request.limit_price, request.stop_price, request.order_class == "oco"
+    if (limit is None) is (kind in NEEDS_LIMIT) and not oco:
+        raise _misgiven(kind, "limit", limit)
+    if (stop is None) is (kind in NEEDS_STOP) and (stop is None or not oco):
+        raise _misgiven(kind, "stop", stop)
+    if limit is not None:
+        check_tick("limit_price", limit)
+    if stop is not None:
+        check_tick("stop_price", stop)
+
+
+def _misgiven(kind: str, name: str, price: Decimal | None) -> VenueError:
+    return refusal("invalid", detail=f"{kind} orders require {'' if price is None else 'no '}{name} price")
+
+
+def check_exits(request: OrderRequest) -> None:
+    """The prices of the legs are on the tick."""
+    for field, price in (
+        ("take_profit.limit_price", request.take_profit), ("stop_loss.stop_price", request.stop_loss),
+        ("stop_loss.limit_price", request.stop_loss_limit),
     ):
-        if needed and value is None:
-            raise refusal("invalid", detail=f"{request.type} orders require {name} price")
-        if value is not None and not needed and not oco:
-            raise refusal("invalid", detail=f"{request.type} orders require no {name} price")
-    if request.limit_price is not None:
-        check_tick("limit_price", request.limit_price)
-    if request.stop_price is not None:
-        check_tick("stop_price", request.stop_price)
-    if request.order_class != "simple":
-        for field, price in (
-            ("take_profit.limit_price", request.take_profit), ("stop_loss.stop_price", request.stop_loss),
-            ("stop_loss.limit_price", request.stop_loss_limit),
-        ):
-            if price is not None:
-                check_tick(field, price)
+        if price is not None:
+            check_tick(field, price)
+
+
+def check_distance(request: OrderRequest) -> None:
+    """The distance of a trailing stop."""
     check_trail(request.type, request.trail_price, request.trail_percent)
 
 
@@ -151,10 +159,19 @@ def check_trail(kind: str, price: Decimal | None, percent: Decimal | None) -> No
         raise refusal("invalid", detail=f"trail_percent must be >= {MINIMUM_TRAIL_PERCENT} and < 100")
 
 
+def check_extras(request: OrderRequest) -> None:
+    """A plain order has no distance and no legs, and it may ask for extended hours."""
+    if request.extended_hours or not (
+        request.trail_price is None and request.trail_percent is None
+        and request.take_profit is None and request.stop_loss is None
+    ):
+        check_distance(request)
+        check_simple(request)
+        check_hours(request)
+
+
 def check_time_in_force(request: OrderRequest) -> None:
     """Auctions and immediate orders are simple market or limit orders."""
-    if request.time_in_force in LASTING:
-        return
     if request.order_class != "simple":
         raise refusal("unprocessable", detail=f"{request.order_class} orders must be DAY or GTC orders")
     if request.type not in ("market", "limit"):
@@ -163,19 +180,21 @@ def check_time_in_force(request: OrderRequest) -> None:
 
 def check_tick(field: str, price: Decimal) -> None:
     """A price is positive and on its increment."""
-    if not price.is_finite() or not 0 < price <= MAXIMUM:
+    if not price.is_finite() or not ZERO < price <= MAXIMUM:
         raise refusal("invalid", detail=f"{field} must be > 0 and at most {MAXIMUM}")
     if price % tick_size(price):
         raise refusal("sub_penny", field=field, price=price)
 
 
+def check_simple(request: OrderRequest) -> None:
+    """A simple order has no legs."""
+    if request.take_profit is not None or request.stop_loss is not None:
+        raise refusal("invalid", detail="simple orders take neither take_profit nor stop_loss")
+
+
 def check_class(request: OrderRequest) -> None:
     """The legs that a class needs, and the types that may carry them."""
     kind = request.order_class
-    if kind == "simple":
-        if request.take_profit is not None or request.stop_loss is not None:
-            raise refusal("invalid", detail="simple orders take neither take_profit nor stop_loss")
-        return
     if kind in ("bracket", "oco"):
         for name, leg in (
             ("take_profit.limit_price", request.take_profit), ("stop_loss.stop_price", request.stop_loss)
@@ -223,7 +242,7 @@ def check_geometry(request: OrderRequest, situation: Situation) -> None:
 
 def check_position(request: OrderRequest, situation: Situation) -> None:
     """Brackets open, OCOs close; nothing closes more than is there and not held by other orders."""
-    closes = situation.closes(request.side)
+    closes = situation.closes
     if request.position_intent is not None:
         inferred = f"{request.side}_to_{'close' if closes else 'open'}"
         if request.position_intent != inferred:
@@ -235,23 +254,23 @@ def check_position(request: OrderRequest, situation: Situation) -> None:
         raise refusal("unprocessable", detail="oco orders must be exit orders")
     if not closes:
         return
-    existing = abs(situation.position)
-    available = existing - situation.held
+    existing, held = abs(situation.position), situation.mine.held
+    available = existing - held
     requested = request.qty if request.qty is not None else (
         (request.notional or Decimal(0)) / situation.last_price
     )
     if requested > available:
-        related = [order.id for order in situation.same_side_orders]
+        related = list(situation.mine.orders)
         facts = {
             "available": str(available), "existing_qty": str(existing),
-            "held_for_orders": str(situation.held), "symbol": request.symbol, "related_orders": related,
+            "held_for_orders": str(held), "symbol": request.symbol, "related_orders": related,
         }
         raise refusal("qty_available", facts, requested=requested, available=available)
 
 
 def check_shorting(request: OrderRequest, situation: Situation) -> None:
     """Opening shorts need a margin account, whole shares and a stock that can be borrowed."""
-    if request.side == BUY or situation.closes(request.side):
+    if situation.closes:
         return
     rules = situation.rules
     allowed = rules.shorting and not situation.configured.no_shorting
@@ -267,17 +286,16 @@ def check_account(request: OrderRequest, situation: Situation) -> None:
     """What the account's owner has switched off; new issues trade at a limit."""
     if situation.configured.suspend_trade:
         raise refusal("suspended_by_user")
-    whole = request.qty is not None and request.qty % SHARE == 0
-    if not situation.configured.fractional_trading and not whole:
+    if not situation.configured.fractional_trading and (request.qty is None or request.qty % SHARE):
         raise refusal("unprocessable", detail="fractional trading is disabled for this account")
-    if request.type not in NEEDS_LIMIT and request.symbol in situation.rules.ipo:
+    if situation.rules.ipo and request.type not in NEEDS_LIMIT and request.symbol in situation.rules.ipo:
         raise refusal("unprocessable", detail=f"{request.symbol} is a new issue: only limit orders are accepted")
 
 
 def check_window(request: OrderRequest, situation: Situation) -> None:
     """Orders for an auction come before it, or in the evening for the next one."""
     kind = request.time_in_force
-    if kind in ("opg", "cls") and situation.figures.shut(kind):
+    if situation.figures.shut(kind):
         hours = "9:28am" if kind == "opg" else "3:50pm"
         raise refusal("unprocessable", detail=f"{kind} orders are not accepted from {hours} to 7:00pm ET")
 
@@ -288,12 +306,11 @@ def check_wash_trade(request: OrderRequest, situation: Situation) -> None:
     Orders that carry a limit price (limit, stop limit) conflict only when they would cross; market and stop orders
     always. Compound and trailing orders are exempt.
     """
-    if not situation.opposite_orders:
+    opposite = situation.opposite
+    if not opposite.orders:
         return
-    if situation.rules.wash_trades and not _exempt(request.order_class, request.type):
-        for other in situation.opposite_orders:
-            if _exempt(other.order_class, other.type):
-                continue
+    if situation.rules.wash_trades and not exempt(request.order_class, request.type):
+        for other in _candidates(request, opposite):
             if request.limit_price is not None and other.limit_price is not None:
                 if (request.limit_price - other.limit_price) * SIGN[request.side] < 0:
                     continue
@@ -303,21 +320,29 @@ def check_wash_trade(request: OrderRequest, situation: Situation) -> None:
             raise refusal("wash_trade", {
                 "existing_order_id": other.id, "reject_reason": f"opposite side {kind} order exists",
             })
-    if not situation.closes(request.side) and any(not other.closing for other in situation.opposite_orders):
+    if opposite.openers and not situation.closes:
         raise refusal("opposite_open" if request.side == SELL else "opposite_open_short")
 
 
-def _exempt(order_class: str, kind: str) -> bool:
-    return order_class != "simple" or kind == "trailing_stop"
+def _candidates(request: OrderRequest, opposite: Side) -> Iterable[VenueOrder]:
+    """The opposite orders that might conflict; none where the nearest limit lies beyond the request's."""
+    if not opposite.plain_others:
+        if not opposite.plain_limits:
+            return ()
+        if request.limit_price is not None:
+            nearest = abs(opposite.limits[-1][0])
+            if (rough(request.limit_price) - nearest) * SIGN[request.side] < 0:
+                return ()
+    return (order for order in opposite.orders.values() if not exempt(order.order_class, order.type))
 
 
 def check_buying_power(request: OrderRequest, situation: Situation) -> None:
     """Opening orders need their reserve, and an account whose positions are not out of proportion."""
-    if situation.closes(request.side):
+    if situation.closes:
         return
     qty = request.qty
-    cost = (request.notional or Decimal(0)) if qty is None else qty * situation.reserve_price
-    if float(cost) <= situation.sure_power:
+    cost = (request.notional or ZERO) if qty is None else qty * situation.reserve_price
+    if cost + situation.reserved <= situation.room:
         return
     if situation.figures.gross() > situation.rules.closing_only_above * situation.figures.equity():
         raise refusal("closing_only")
@@ -329,10 +354,65 @@ def check_buying_power(request: OrderRequest, situation: Situation) -> None:
 ShapeCheck = Callable[[OrderRequest], None]
 BookCheck = Callable[[OrderRequest, Situation], None]
 
-SHAPE_CHECKS: tuple[ShapeCheck, ...] = (
-    check_vocabulary, check_size, check_prices, check_class, check_time_in_force, check_hours,
-)
-BOOK_CHECKS: tuple[BookCheck, ...] = (
-    check_account, check_window, check_position, check_geometry, check_shorting, check_wash_trade, check_buying_power,
-)
 
+class Plan(NamedTuple):
+    """The checks that one kind of order has to pass."""
+
+    shape: tuple[ShapeCheck, ...]
+    book: tuple[BookCheck, ...]
+
+
+def _every(kind: Kind) -> bool:
+    return True
+
+
+def _plain(kind: Kind) -> bool:
+    return kind.order_class == "simple" and kind.type != "trailing_stop"
+
+
+def _compound(kind: Kind) -> bool:
+    return kind.order_class != "simple"
+
+
+SHAPE_RULES: tuple[tuple[ShapeCheck, Callable[[Kind], bool]], ...] = (
+    (check_size, _every),
+    (check_prices, _every),
+    (check_exits, _compound),
+    (check_extras, _plain),
+    (check_distance, lambda kind: not _plain(kind)),
+    (check_simple, lambda kind: kind.order_class == "simple" and not _plain(kind)),
+    (check_class, _compound),
+    (check_time_in_force, lambda kind: kind.time_in_force not in LASTING),
+    (check_hours, lambda kind: not _plain(kind)),
+)
+BOOK_RULES: tuple[tuple[BookCheck, Callable[[Kind], bool]], ...] = (
+    (check_account, _every),
+    (check_window, lambda kind: kind.time_in_force in ("opg", "cls")),
+    (check_position, _every),
+    (check_geometry, lambda kind: kind.order_class != "simple" or kind.type in NEEDS_STOP),
+    (check_shorting, lambda kind: kind.side == SELL),
+    (check_wash_trade, _every),
+    (check_buying_power, _every),
+)
+_PLANS: dict[tuple[str, ...], Plan] = {
+    kind: Plan(
+        tuple(check for check, concerns in SHAPE_RULES if concerns(kind)),
+        tuple(check for check, concerns in BOOK_RULES if concerns(kind)),
+    )
+    for kind in map(Kind._make, product(*_VOCABULARY))
+}
+
+
+def plan(request: OrderRequest) -> Plan:
+    """The checks for a request; VenueError when its side, type, time in force, class or intent is an unknown word."""
+    if request.position_intent is not None and request.position_intent not in INTENTS:
+        raise refusal("invalid", detail=f"invalid position_intent {request.position_intent!r}")
+    words = request.side, request.type, request.time_in_force, request.order_class
+    try:
+        return _PLANS[words]
+    except (KeyError, TypeError):           # a word that is not known; one that is no word at all
+        name, known, value = next(
+            fact for fact in zip(Kind._fields, _VOCABULARY, words, strict=True) if fact[2] not in fact[1]
+        )
+        detail = f"invalid {name} {value!r}: this venue takes {', '.join(known)}"
+        raise refusal("invalid", detail=detail) from None

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import inf
+from operator import attrgetter
+
 from trader.exchange.desk import Desk
 from trader.exchange.types import QUEUED_STATUSES, VenueOrder
 
-
-def in_the_book(desk: Desk) -> list[VenueOrder]:
-    """Every order that a bar could fill, in order of arrival."""
-    found = [order for orders in desk.book.values() for order in orders.values()]
-    return sorted(found, key=lambda order: order.number)
+_ARRIVAL = attrgetter("number")
 
 
 def wake(desk: Desk, ts_ns: int, *, regular: bool) -> None:
     """Let queued orders work: all of them in regular hours, else those for extended hours."""
-    for order in in_the_book(desk):
-        if order.status in QUEUED_STATUSES and (regular or order.extended_hours):
+    for order in sorted(desk.queued.values(), key=_ARRIVAL):
+        if order.status not in QUEUED_STATUSES:         # the venue has been asked to change it
+            del desk.queued[order.id]
+        elif regular or order.extended_hours:
             desk.open_up(order, ts_ns)
 
 
 def suspend(desk: Desk, column: int, ts_ns: int) -> None:
     """Put the working orders of a halted symbol aside."""
-    for order in tuple(desk.book.get(column, {}).values()):
+    for order in desk.of_symbol(column):
         if order.status in ("new", "partially_filled"):
             desk.put_aside(order, "suspended", ts_ns)
 
 
 def reinstate(desk: Desk, column: int, ts_ns: int) -> None:
     """Let the suspended orders of a symbol work again."""
-    for order in tuple(desk.book.get(column, {}).values()):
+    for order in desk.of_symbol(column):
         if order.status == "suspended":
             desk.open_up(order, ts_ns)
 
@@ -39,7 +41,9 @@ def send_home(desk: Desk, session: int, now_ns: int, *, closes: bool, ends: bool
     Orders for the day expire with their session, those good till cancelled are cancelled when too old; with
     ``tell`` the others are announced as done for the day.
     """
-    for order in in_the_book(desk):
+    old = desk.next_expiry <= now_ns
+    mortal: Iterable[VenueOrder] = desk.in_the_books() if old or tell else desk.daily.values()
+    for order in sorted(mortal, key=_ARRIVAL):
         if not order.is_open or not (ends if order.extended_hours else closes):
             continue
         if order.time_in_force == "day" and order.session <= session:
@@ -47,5 +51,7 @@ def send_home(desk: Desk, session: int, now_ns: int, *, closes: bool, ends: bool
         elif order.time_in_force == "gtc" and order.expires_ns <= now_ns:
             desk.finish(order, "canceled", now_ns)
         elif tell and order.status in ("new", "partially_filled"):
-            order.status = "done_for_day"
-            desk.announce("done_for_day", order, now_ns)
+            desk.put_aside(order, "done_for_day", now_ns)
+    if old:
+        lasting = (order.expires_ns for order in desk.in_the_books() if order.time_in_force == "gtc")
+        desk.next_expiry = min(lasting, default=inf)

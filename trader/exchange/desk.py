@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Collection
 from decimal import Decimal
+from math import inf
+from operator import attrgetter
 
 from trader.backtest.realistic_fills import FillCosts
+from trader.exchange.book import NOBODY, Book, Side
 from trader.exchange.identifiers import IdSource
 from trader.exchange.types import (
     BOOK_STATUSES,
     END_FIELDS,
     FLEETING,
+    QUEUED_STATUSES,
     ZERO,
     Activity,
     Change,
@@ -20,6 +22,7 @@ from trader.exchange.types import (
 )
 
 ACCOUNT = "account"
+_MOMENT, _ARRIVAL = attrgetter("ts_ns"), attrgetter("number")
 
 
 class Desk:
@@ -31,10 +34,13 @@ class Desk:
         Every order ever, by id, in the order of arrival.
     by_client_id : dict
         Client order id to id; never forgotten.
-    book : dict
-        Column to the orders that can trade there now; ``sides`` has the same by column and side.
-    fleeting : dict
-        The orders in the book that do not outlive their moment (ioc, fok, opg, cls).
+    books : dict
+        Column to the orders that can trade there now, by column; ``working`` counts them all.
+    fleeting, daily, queued : dict
+        The orders in the books that do not outlive their moment (ioc, fok, opg, cls), those that do not outlive
+        their day, those that may be waiting for a session.
+    next_expiry : float
+        No order that is good till cancelled ends before.
     changes : list
         Cancels and replacements that pend.
     reserved : Decimal
@@ -47,9 +53,12 @@ class Desk:
         self.ids = ids
         self.orders: dict[str, VenueOrder] = {}
         self.by_client_id: dict[str, str] = {}
-        self.book: dict[int, dict[str, VenueOrder]] = {}
-        self.sides: dict[tuple[int, str], dict[str, VenueOrder]] = {}
+        self.books: dict[int, Book] = {}
+        self.working = 0
         self.fleeting: dict[str, VenueOrder] = {}
+        self.daily: dict[str, VenueOrder] = {}
+        self.queued: dict[str, VenueOrder] = {}
+        self.next_expiry: float = inf
         self.changes: list[Change] = []
         self.events: list[VenueEvent] = []
         self.event_count = 0
@@ -67,47 +76,121 @@ class Desk:
         self.reserve(order)
 
     def put(self, order: VenueOrder) -> None:
-        """Into the book."""
-        self.book.setdefault(order.column, {})[order.id] = order
-        self.sides.setdefault((order.column, order.side), {})[order.id] = order
-        if order.time_in_force in FLEETING:
+        """Into the book, where it may be already."""
+        book = self.books.get(order.column)
+        if book is None:
+            book = self.books[order.column] = Book()
+            self.books = dict(sorted(self.books.items()))
+        if not book.put(order):
+            return
+        self.working += 1
+        if order.time_in_force == "day":
+            self.daily[order.id] = order
+        elif order.time_in_force == "gtc":
+            self.next_expiry = min(self.next_expiry, order.expires_ns)
+        elif order.time_in_force in FLEETING:
             self.fleeting[order.id] = order
+        if order.status in QUEUED_STATUSES:
+            self.queued[order.id] = order
+
+    def take(self, order: VenueOrder) -> None:
+        """Out of the book, where it may not be."""
+        book = self.books.get(order.column)
+        if book is None or not book.take(order):
+            return
+        self.working -= 1
+        (self.daily if order.time_in_force == "day" else self.fleeting).pop(order.id, None)
+        if self.queued:
+            self.queued.pop(order.id, None)
+
+    def sort_anew(self, column: int) -> None:
+        """Put a symbol's orders in their places again after their prices and quantities have changed."""
+        before = self.books.get(column)
+        if before is not None:
+            book = self.books[column] = Book()
+            for order in before.orders():
+                book.put(order)
+
+    def of_symbol(self, column: int) -> list[VenueOrder]:
+        """A symbol's orders in the book, in order of arrival."""
+        book = self.books.get(column)
+        return [] if book is None else sorted(book.orders(), key=_ARRIVAL)
+
+    def side(self, column: int, side: str) -> Side:
+        """One side of a symbol's book."""
+        book = self.books.get(column)
+        return NOBODY if book is None else book.sides[side]
+
+    def hold(self, order: VenueOrder, quantity: Decimal) -> None:
+        """Note that an order in the book wants so many shares more, or less."""
+        if order.closing and not order.exits:
+            side = self.side(order.column, order.side)
+            if order.id in side.orders:
+                side.hold(quantity)
 
     def reserve(self, order: VenueOrder) -> None:
         """Set aside what the rest of an opening order may cost."""
+        if order.closing:
+            return
         amount = ZERO
-        if order.status in BOOK_STATUSES and not order.closing:
-            unpriced = order.qty is None and order.notional is not None
-            amount = (order.notional or ZERO) if unpriced else order.reserve_price * order.remaining
+        if order.status in BOOK_STATUSES:
+            qty = order.qty
+            amount = (order.notional or ZERO) if qty is None else order.reserve_price * (qty - order.filled_qty)
         self.reserved += amount - order.reserved
         order.reserved = amount
 
-    def announce(
-        self, event: str, order: VenueOrder, ts_ns: int, *, execution_id: str | None = None,
-        price: Decimal | None = None, qty: Decimal | None = None, position_qty: Decimal | None = None,
-        commission: Decimal | None = None, costs: FillCosts | None = None,
-    ) -> None:
+    def announce(self, event: str, order: VenueOrder, ts_ns: int) -> None:
         """Append a trade update with a copy of the order as it stands."""
         order.updated_ns = ts_ns
         self.dirty.add(order.id)
-        self.event_count += 1
+        self.event_count = seq = self.event_count + 1
+        self.events.append(VenueEvent(seq, event, self.ids.next(), ts_ns, order.__copy__()))
+
+    def announce_fill(
+        self, order: VenueOrder, ts_ns: int, left: Decimal, price: Decimal, qty: Decimal, position_qty: Decimal,
+        commission: Decimal, costs: FillCosts,
+    ) -> None:
+        """Append the trade update of a fill after which ``left`` shares remain, and the execution to the history."""
+        event = "partial_fill" if left else "fill"
+        execution_id = self.ids.next()
+        order.updated_ns = ts_ns
+        self.dirty.add(order.id)
+        self.event_count = seq = self.event_count + 1
         self.events.append(VenueEvent(
-            seq=self.event_count, event=event, execution_id=execution_id or self.ids.next(), ts_ns=ts_ns,
-            order=copy.copy(order), price=price, qty=qty, position_qty=position_qty, commission=commission,
-            costs=costs,
+            seq, event, execution_id, ts_ns, order.__copy__(), price, qty, position_qty, commission, costs,
         ))
+        self.activities.append(Activity(
+            execution_id, ts_ns, event, order.id, order.symbol, order.side, qty, price, order.filled_qty, left,
+            order.status, commission,
+        ))
+
+    def turn(self, order: VenueOrder, kind: str) -> None:
+        """An order works as another kind from now on."""
+        book = self.books.get(order.column)
+        if book is not None:
+            book.turn(order, kind)
+        order.working_type = kind
+        self.dirty.add(order.id)
 
     def open_up(self, order: VenueOrder, ts_ns: int) -> None:
         """An order that was queued, held or put aside starts to work."""
         order.status = "partially_filled" if order.filled_qty else "new"
+        self.queued.pop(order.id, None)
         self.put(order)
         self.reserve(order)
         self.announce("new", order, ts_ns)
 
     def put_aside(self, order: VenueOrder, status: str, ts_ns: int) -> None:
         """An order stops to trade, under a status that says why, until `open_up`."""
-        order.status = status
+        self.mark(order, status)
         self.announce(status, order, ts_ns)
+
+    def mark(self, order: VenueOrder, status: str) -> None:
+        """Give an order in the book a status that keeps bars from filling it, silently."""
+        order.status = status
+        self.dirty.add(order.id)
+        if status in QUEUED_STATUSES:
+            self.queued[order.id] = order
 
     def finish(self, order: VenueOrder, status: str, ts_ns: int) -> None:
         """An order ends without (further) fills; the rest of its group ends with it."""
@@ -185,17 +268,16 @@ class Desk:
         """Set a final status and take the order out of the book, silently."""
         order.status = status
         setattr(order, END_FIELDS[status], ts_ns)
-        queue = self.book.get(order.column)
-        if queue is not None and queue.pop(order.id, None) is not None:
-            del self.sides[order.column, order.side][order.id]
-            self.fleeting.pop(order.id, None)
-            if not queue:
-                del self.book[order.column]
-        self.reserve(order)
+        self.take(order)
+        if order.reserved:
+            self.reserved -= order.reserved
+            order.reserved = ZERO
         self.dirty.add(order.id)
 
     def group_of(self, order: VenueOrder) -> list[VenueOrder]:
         """The other orders that end when this one is cancelled: legs, siblings, the entry of a held leg."""
+        if not (order.legs or order.exits or order.parent_id):
+            return []
         related = [*order.legs, *order.exits]
         if order.parent_id is not None:
             related.append(order.parent_id)
@@ -209,12 +291,16 @@ class Desk:
 
     def open_orders(self) -> list[VenueOrder]:
         """What can still trade, held legs and pending replacements too, in order of arrival."""
-        found = [order for queue in self.book.values() for order in queue.values()]
+        found = self.in_the_books()
         pending = (self.orders[change.new_id] for change in self.changes if change.new_id is not None)
         found.extend(order for order in pending if order.status == "pending_new")
-        legs = [self.orders[leg] for order in found for leg in order.legs]
-        found.extend(leg for leg in legs if leg.status == "held")
-        return sorted(found, key=lambda order: order.number)
+        held = {leg: self.orders[leg] for order in found for leg in order.legs}     # two orders' while one is replaced
+        found.extend(leg for leg in held.values() if leg.status == "held")
+        return sorted(found, key=_ARRIVAL)
+
+    def in_the_books(self) -> list[VenueOrder]:
+        """Every order that a bar could fill."""
+        return [order for book in self.books.values() for order in book.orders()]
 
     def match_remaining(self, order: VenueOrder, sibling: VenueOrder, ts_ns: int) -> None:
         """Exits of one group always want the same number of shares."""
@@ -222,30 +308,18 @@ class Desk:
             order.qty = order.filled_qty + sibling.remaining
             self.announce("restated", order, ts_ns)
 
-    def on_side(self, column: int, side: str) -> Collection[VenueOrder]:
-        """The orders in the book of one symbol and side, in order of arrival there."""
-        return self.sides.get((column, side), {}).values()
-
     def held_quantity(self, column: int, side: str) -> Decimal:
         """Shares that open closing orders of this side hold; exits of one group hold them once."""
-        held = ZERO
-        counted: set[str] = set()
-        for order in self.on_side(column, side):
-            if order.closing and order.id not in counted:
-                held += order.remaining
-                counted.update(order.exits)
-        return held
+        return self.side(column, side).held
 
     def sort_events(self, first: int, first_activity: int) -> None:
         """Bring the events of one bar, made symbol by symbol, into the order of time; renumber them."""
         if len(self.events) - first < 2:
             return
-        tail = sorted(self.events[first:], key=lambda event: event.ts_ns)
+        tail = sorted(self.events[first:], key=_MOMENT)
         number = self.event_count - len(tail)
         for event in tail:
             number += 1
             event.seq = number
         self.events[first:] = tail
-        self.activities[first_activity:] = sorted(
-            self.activities[first_activity:], key=lambda activity: activity.ts_ns
-        )
+        self.activities[first_activity:] = sorted(self.activities[first_activity:], key=_MOMENT)

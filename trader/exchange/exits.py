@@ -6,7 +6,8 @@ from decimal import Decimal
 
 from trader.core.money import to_tick
 from trader.exchange.identifiers import IdSource
-from trader.exchange.types import OPPOSITE, OrderRequest, VenueOrder
+from trader.exchange.prices import rough
+from trader.exchange.types import OPPOSITE, ZERO, OrderRequest, VenueOrder
 
 
 def entry_legs(entry: VenueOrder, request: OrderRequest, ids: IdSource, known: int) -> list[VenueOrder]:
@@ -43,15 +44,17 @@ def _leg(
     limit: Decimal | None = None, stop: Decimal | None = None,
 ) -> VenueOrder:
     kind = "limit" if stop is None else ("stop" if limit is None else "stop_limit")
-    return VenueOrder(
-        id=ids.next(), client_order_id=ids.next(), number=number, symbol=parent.symbol, column=parent.column,
-        side=side, sign=parent.sign if side == parent.side else -parent.sign, type=kind, working_type=kind,
-        time_in_force=parent.time_in_force, order_class=parent.order_class, status=status,
-        session=parent.session, created_ns=parent.created_ns, updated_ns=parent.updated_ns,
-        expires_ns=parent.expires_ns, qty=parent.qty,
-        limit_price=limit, stop_price=stop, limit_level=float(limit or 0), stop_level=float(stop or 0),
-        closing=True, parent_id=parent.id,
+    leg = VenueOrder(
+        ids.next(), ids.next(), number, parent.symbol, parent.column, side,
+        parent.sign if side == parent.side else -parent.sign, kind, kind, parent.time_in_force, parent.order_class,
+        status, parent.session, parent.created_ns, parent.updated_ns, parent.qty, True, ZERO, parent.expires_ns,
     )
+    leg.parent_id = parent.id
+    if limit is not None:
+        leg.limit_price, leg.limit_level = limit, rough(limit)
+    if stop is not None:
+        leg.stop_price, leg.stop_level = stop, rough(stop)
+    return leg
 
 
 def follow(order: VenueOrder) -> None:

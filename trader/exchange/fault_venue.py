@@ -164,9 +164,9 @@ class VenueFaults:
             return
         self._passed.add(order.id)
         if status in BEFORE_WORK:                   # it does not work yet after all
-            order.status = event.order.status = status
+            venue.desk.mark(order, status)
+            event.order.status = status
             event.event = "accepted" if status in EVENTLESS else status
-            venue.desk.dirty.add(order.id)
         elif status == "done_for_day" or status not in ENDINGS:
             venue.desk.put_aside(order, status, venue.now_ns)
         else:

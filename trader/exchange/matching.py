@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import ROUND_DOWN, Decimal
 from heapq import heappop, heappush
-from typing import NamedTuple
+from operator import attrgetter
+
+import msgspec
 
 from trader.backtest.realistic_fills import BPS, NO_COSTS, FillCosts, RealisticFillSimulator
 from trader.core.money import MICRO_SHARE
@@ -18,6 +20,7 @@ from trader.exchange.account import Account
 from trader.exchange.desk import Desk
 from trader.exchange.exits import follow
 from trader.exchange.path import END, Path, bar_path, first_at_or_above, first_at_or_below, price_at
+from trader.exchange.prices import exact, rough
 from trader.exchange.types import (
     FLEETING,
     IDLE_STATUSES,
@@ -26,15 +29,15 @@ from trader.exchange.types import (
     QUEUED_STATUSES,
     STOP_BECOMES,
     ZERO,
-    Activity,
     VenueOrder,
 )
 
 _FILL_QUANTUM = Decimal("0.0001")
 _AVERAGE_QUANTUM = Decimal("0.000001")
+_ARRIVAL = attrgetter("number")
 
 
-class Bar(NamedTuple):
+class Bar(msgspec.Struct, frozen=True, gc=False):
     """One symbol's bar with what the fill model wants to know of its past."""
 
     open: float
@@ -50,22 +53,12 @@ class Bar(NamedTuple):
     closes: bool = False        # the session's last: its close is the closing auction
 
 
-class Touch(NamedTuple):
+class Touch(msgspec.Struct, frozen=True, gc=False):
     """Where on the path an order can act, at what price, and whether it could at once."""
 
     position: float
     price: float
     immediate: bool
-
-
-def within_reach(order: VenueOrder, low: float, high: float) -> bool:
-    """Whether a bar of this range can touch the order at all."""
-    kind = order.working_type
-    if kind in ("market", "trailing_stop"):
-        return True
-    if kind == "limit":
-        return low <= order.limit_level if order.sign > 0 else high >= order.limit_level
-    return high >= order.stop_level if order.sign > 0 else low <= order.stop_level
 
 
 def touch(order: VenueOrder, path: Path, start: float) -> Touch | None:
@@ -112,8 +105,17 @@ def _keep_best(order: VenueOrder, best: float) -> None:
         follow(order)
 
 
+def rounded(price: float) -> Decimal:
+    """What the price prints as, to four decimals, half to even; formatting is faster and differs at halves alone."""
+    if 0.49999 < price * 1e4 % 1.0 < 0.50001:
+        return Decimal(repr(price)).quantize(_FILL_QUANTUM)
+    return Decimal(f"{price:.4f}")
+
+
 class BarMatch:
     """One symbol, one bar: a queue of touches, worked off in the order of the path and of arrival."""
+
+    __slots__ = ("_account", "_bar", "_capacity", "_desk", "_model", "_path", "_queue")
 
     def __init__(self, desk: Desk, account: Account, model: RealisticFillSimulator, bar: Bar) -> None:
         self._desk = desk
@@ -138,8 +140,7 @@ class BarMatch:
                 continue
             if order.collar_price is not None:
                 becomes, order.limit_level = "limit", float(order.collar_price)
-            order.working_type = becomes
-            self._desk.dirty.add(order.id)
+            self._desk.turn(order, becomes)
             if becomes == "market" or order.sign * (order.limit_level - found.price) >= 0.0:
                 self._fill(order, found)
             else:
@@ -169,12 +170,9 @@ class BarMatch:
             for other in self._desk.siblings(order)
         )
 
-    def _time(self, position: float) -> int:
-        bar = self._bar
-        return bar.start_ns + int((bar.end_ns - bar.start_ns) * (position / END))
-
     def _fill(self, order: VenueOrder, found: Touch) -> None:
-        ts_ns = self._time(found.position)
+        bar, position = self._bar, found.position
+        ts_ns = bar.start_ns + int((bar.end_ns - bar.start_ns) * (position / END)) if position else bar.start_ns
         if order.qty is None:
             self._price_notional(order, found)
         wanted = order.remaining
@@ -183,69 +181,63 @@ class BarMatch:
             if not wanted:
                 self._desk.finish(order, "canceled", ts_ns)
                 return
-        most = self._model.fillable(float(wanted), self._capacity)
-        quantity = wanted if most >= float(wanted) else Decimal(int(most))
+        size, quantity = rough(wanted), wanted
+        most = self._model.fillable(size, self._capacity)
+        if most < size:
+            quantity = Decimal(int(most))
+            size = float(quantity)
         if quantity <= 0 or (order.time_in_force == "fok" and quantity < wanted):
             return
-        self._capacity -= float(quantity)
-        price, costs = self._price(order, found, float(quantity))
+        self._capacity -= size
+        price, costs = self._price(order, found, size)
         self._book(order, quantity, price, costs, ts_ns)
-        self._after_fill(order, found.position, ts_ns)
+        if order.exits or order.legs:
+            self._after_fill(order, position, ts_ns)
 
     def _price_notional(self, order: VenueOrder, found: Touch) -> None:
         """A dollar amount becomes shares at the price that it will fill at."""
         amount = order.notional or ZERO
         price, _ = self._price(order, found, float(amount) / found.price)
         order.qty = (amount / price).quantize(MICRO_SHARE, rounding=ROUND_DOWN)
-
-    def _costs(self, order: VenueOrder, quantity: float, reference: float) -> FillCosts:
-        bar = self._bar
-        return self._model.costs(
-            order.sign, quantity, reference, bar.close, bar.volume, bar.adv, bar.volatility
-        )
+        self._desk.hold(order, order.qty)
 
     def _price(self, order: VenueOrder, found: Touch, quantity: float) -> tuple[Decimal, FillCosts]:
         """A resting limit is hit at its price; taking liquidity costs, and a limit caps the cost."""
         limit = order.cap_price
         if limit is not None and not found.immediate:
             return limit, NO_COSTS
-        costs = self._costs(order, quantity, found.price)
-        exact = found.price * (1.0 + order.sign * costs.total_bps / BPS)
-        price = Decimal(repr(exact)).quantize(_FILL_QUANTUM)
-        if limit is not None and (price - limit) * order.sign > 0:
-            room = max(0.0, order.sign * (order.limit_level / found.price - 1.0) * BPS)
-            share = room / costs.total_bps if costs.total_bps else 0.0
+        bar, sign, reference = self._bar, order.sign, found.price
+        costs = self._model.costs(sign, quantity, reference, bar.close, bar.volume, bar.adv, bar.volatility)
+        spread, permanent, temporary, adverse = costs
+        total = spread + permanent + temporary + adverse
+        level = reference * (1.0 + sign * total / BPS)
+        price = rounded(level)
+        if limit is not None and (price - limit) * sign > 0:
+            room = max(0.0, sign * (order.limit_level / reference - 1.0) * BPS)
+            share = room / total if total else 0.0
             return limit, FillCosts(*(part * share for part in costs))
         return max(price, _FILL_QUANTUM), costs
 
     def _book(
         self, order: VenueOrder, quantity: Decimal, price: Decimal, costs: FillCosts, ts_ns: int
     ) -> None:
-        fee = quantity * Decimal(repr(self._model.commission_per_share))
-        position = self._account.book_fill(order.symbol, order.sign * quantity, price, fee)
+        fee = quantity * exact(self._model.commission_per_share)
+        position = self._account.book_fill(order.symbol, quantity if order.sign > 0 else -quantity, price, fee)
+        desk = self._desk
+        if order.closing:
+            desk.hold(order, -quantity)
         order.filled_qty += quantity
         order.filled_value += quantity * price
         order.filled_avg_price = (order.filled_value / order.filled_qty).quantize(_AVERAGE_QUANTUM)
         order.commission += fee
-        desk = self._desk
-        complete = not order.remaining
-        if complete:
-            desk.retire(order, "filled", ts_ns)
-        else:
+        left = order.remaining
+        if left:
             if order.status not in PENDING_STATUSES:
                 order.status = "partially_filled"
             desk.reserve(order)
-        event = "fill" if complete else "partial_fill"
-        execution_id = desk.ids.next()
-        desk.announce(
-            event, order, ts_ns, execution_id=execution_id, price=price, qty=quantity,
-            position_qty=position, commission=fee, costs=costs,
-        )
-        desk.activities.append(Activity(
-            execution_id=execution_id, ts_ns=ts_ns, type=event, order_id=order.id, symbol=order.symbol,
-            side=order.side, qty=quantity, price=price, cum_qty=order.filled_qty, leaves_qty=order.remaining,
-            order_status=order.status, commission=fee,
-        ))
+        else:
+            desk.retire(order, "filled", ts_ns)
+        desk.announce_fill(order, ts_ns, left, price, quantity, position, fee, costs)
 
     def _after_fill(self, order: VenueOrder, position: float, ts_ns: int) -> None:
         """Exits of one group exclude each other; a completed entry sets its exits to work."""
@@ -281,29 +273,30 @@ class BarMatch:
 
 def play_bar(
     desk: Desk, account: Account, model: RealisticFillSimulator, lows: Sequence[float], highs: Sequence[float],
-    bar_of: Callable[[int], Bar | None], *, extended: bool = False,
+    bar_of: Callable[[int, float, float], Bar | None], *, extended: bool = False,
 ) -> None:
     """Play a bar for every symbol with orders in the book.
 
-    ``lows`` and ``highs`` are by column; ``bar_of(column)`` is None where a symbol has no bar. In an ``extended``
-    bar only orders act that ask for extended hours. The events come symbol by symbol: `Desk.sort_events` brings
-    them into the order of time.
+    ``lows`` and ``highs`` are by column; ``bar_of(column, low, high)`` is None where a symbol has no bar. In an
+    ``extended`` bar only orders act that ask for extended hours. The events come symbol by symbol:
+    `Desk.sort_events` brings them into the order of time.
     """
-    for column in sorted(desk.book):
+    for column, book in desk.books.items():
         low, high = lows[column], highs[column]
+        if not (low <= book.floor or high >= book.ceiling or book.moving):
+            continue
         orders = [
-            order for order in desk.book[column].values()
-            if within_reach(order, low, high) and (not extended or order.extended_hours)
-            and order.status not in IDLE_STATUSES
+            order for order in book.reached(low, high)
+            if order.status not in IDLE_STATUSES and (order.extended_hours or not extended)
         ]
-        bar = bar_of(column) if orders else None
+        bar = bar_of(column, low, high) if orders else None
         if bar is not None:
             BarMatch(desk, account, model, bar).play(orders)
 
 
 def sweep(desk: Desk, start_ns: int, end_ns: int, *, opens: bool, closes: bool) -> None:
     """Cancel what was for the moment alone: ioc and fok after any bar, opg after the open, cls after the close."""
-    for order in sorted(desk.fleeting.values(), key=lambda order: order.number):
+    for order in sorted(desk.fleeting.values(), key=_ARRIVAL):
         if order.status in QUEUED_STATUSES:
             continue
         kind = order.time_in_force

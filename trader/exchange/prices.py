@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,6 +12,27 @@ from trader.core.money import to_tick
 from trader.core.panel import BarPanel
 from trader.exchange.errors import refusal
 from trader.exchange.types import Split
+
+
+@lru_cache(maxsize=1 << 16)
+def exact(price: float) -> Decimal:
+    """The decimal that a float prints as. Bars repeat their prices, so most of the answers are known already."""
+    return Decimal(repr(price))
+
+
+@lru_cache(maxsize=1 << 16)
+def rough(number: Decimal) -> float:
+    """The float next to a decimal; the same few prices and quantities are asked for again and again."""
+    return float(number)
+
+
+@lru_cache(maxsize=1 << 16)
+def quote_around(last: Decimal, half_spread_bps: float) -> tuple[Decimal, Decimal]:
+    """Bid and ask, outward on the tick."""
+    price, half = float(last), half_spread_bps / 1e4
+    unit = 100 if price >= 1 else 10_000
+    bid, ask = math.floor(price * (1 - half) * unit + 1e-6), math.ceil(price * (1 + half) * unit - 1e-6)
+    return Decimal(bid) / unit, Decimal(ask) / unit
 
 
 class Prices:
@@ -25,12 +47,10 @@ class Prices:
         self._known: dict[int, Decimal] = {}
         self._at = -1
         self._splits: dict[int, list[Split]] = {}
-        self.split_at = -1          # the bar before which the last split came
 
     def split(self, column: int, split: Split) -> None:
         """Count a split of a symbol from now on."""
         self._splits.setdefault(column, []).append(split)
-        self.split_at = split.index
         self._at = -1
 
     def forget(self) -> None:
@@ -49,11 +69,7 @@ class Prices:
 
     def quote(self, column: int, played: int, half_spread_bps: float) -> tuple[Decimal, Decimal]:
         """Bid and ask: the spread model's quote around the last price, outward on the tick."""
-        price = float(self.last(column, played))
-        half = half_spread_bps / 1e4
-        unit = 100 if price >= 1 else 10_000
-        bid, ask = math.floor(price * (1 - half) * unit + 1e-6), math.ceil(price * (1 + half) * unit - 1e-6)
-        return Decimal(bid) / unit, Decimal(ask) / unit
+        return quote_around(self.last(column, played), half_spread_bps)
 
     def of_session_before(self, column: int, played: int) -> Decimal | None:
         """The close of the session before that of the last played bar."""
@@ -68,18 +84,19 @@ class Prices:
     def _find(self, column: int, played: int) -> Decimal:
         closes = self._panel.close
         for i in range(played - 1, -1, -1):
-            price = float(closes[i, column])
+            price = closes.item(i, column)
             if price == price:
                 return self._in_todays_shares(price, column, i, played)
         ahead = self._panel.open[played:, column]
         known = np.flatnonzero(~np.isnan(ahead))
         if not known.size:
             raise refusal("unprocessable", detail=f"{self._panel.symbols[column]} has no price")
-        return Decimal(repr(float(ahead[known[0]])))
+        return exact(float(ahead[known[0]]))
 
     def _in_todays_shares(self, price: float, column: int, bar: int, played: int) -> Decimal:
-        exact = Decimal(repr(price))
-        for split in self._splits.get(column, ()):
-            if bar < split.index <= played:
-                exact = to_tick(exact / split.ratio)
-        return exact
+        todays = exact(price)
+        if self._splits:
+            for split in self._splits.get(column, ()):
+                if bar < split.index <= played:
+                    todays = to_tick(todays / split.ratio)
+        return todays

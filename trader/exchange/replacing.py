@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from decimal import Decimal
 
 from trader.core.money import SHARE
@@ -56,7 +55,7 @@ def replacement(
     current = (old.qty, old.limit_price, old.stop_price, old.trail_price or old.trail_percent, old.time_in_force)
     if all(want in (None, have) for want, have in zip(changed, current, strict=True)):
         raise refusal("unchanged")
-    new = copy.copy(old)
+    new = old.__copy__()
     new.id = desk.ids.next()
     new.client_order_id = client_order_id or desk.ids.next()
     new.number = known + 1

@@ -98,7 +98,7 @@ def put_state(
     for split in state.splits:
         note_split(venue, split)
     desk.changes = state.changes
-    desk.ids.seed, desk.ids.count = state.seed, state.id_count
+    desk.ids.go_on(state.seed, state.id_count)
     desk.event_count = state.event_count
     desk.activities = activities
     desk.reserved = ZERO

@@ -80,6 +80,7 @@ def _split_orders(venue: Venue, symbol: str, ratio: Decimal) -> None:
             _split_order(order, ratio)
             desk.reserve(order)
             desk.announce("restated", order, venue.now_ns)
+    desk.sort_anew(venue.panel.column(symbol))
 
 
 def _split_order(order: VenueOrder, ratio: Decimal) -> None:

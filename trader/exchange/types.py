@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -64,8 +65,10 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     position_intent: str | None = None
 
 
-class VenueOrder(msgspec.Struct, kw_only=True, gc=False):
+class VenueOrder(msgspec.Struct, gc=False):
     """An order at the venue. Events carry copies; the venue alone changes the original.
+
+    What every order is born with comes first: given in this order it is made in a fifth of the time.
 
     ``working_type`` is what the order is now: a stop that was touched is a market order. ``exits`` names the
     orders of which only one may fill (take-profit and stop of one bracket), ``session`` the session after which
@@ -89,6 +92,9 @@ class VenueOrder(msgspec.Struct, kw_only=True, gc=False):
     created_ns: int
     updated_ns: int
     qty: Decimal | None = None
+    closing: bool = False
+    reserve_price: Decimal = ZERO
+    expires_ns: int = 0
     notional: Decimal | None = None
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
@@ -102,21 +108,22 @@ class VenueOrder(msgspec.Struct, kw_only=True, gc=False):
     filled_avg_price: Decimal | None = None
     filled_value: Decimal = ZERO
     commission: Decimal = ZERO
-    closing: bool = False
     extended_hours: bool = False
-    reserve_price: Decimal = ZERO
     reserved: Decimal = ZERO
     filled_ns: int = 0
     expired_ns: int = 0
     canceled_ns: int = 0
     replaced_ns: int = 0
     failed_ns: int = 0
-    expires_ns: int = 0
     replaced_by: str | None = None
     replaces: str | None = None
     parent_id: str | None = None
     legs: tuple[str, ...] = ()
     exits: tuple[str, ...] = ()
+
+    if TYPE_CHECKING:
+        def __copy__(self) -> VenueOrder:
+            """Every struct has it; `copy.copy` takes a detour."""
 
     @property
     def is_open(self) -> bool:
@@ -147,7 +154,7 @@ class VenueOrder(msgspec.Struct, kw_only=True, gc=False):
         return best * (1.0 + self.sign * float(self.trail_percent or 0) / 100.0)
 
 
-class VenueEvent(msgspec.Struct, kw_only=True, gc=False):
+class VenueEvent(msgspec.Struct, gc=False):
     """One trade update. ``seq`` counts all events of the venue's life from 1, across restarts.
 
     ``price``, ``qty``, ``position_qty`` (signed, after the fill) and ``costs`` belong to fills alone.
@@ -165,7 +172,7 @@ class VenueEvent(msgspec.Struct, kw_only=True, gc=False):
     costs: FillCosts | None = None
 
 
-class Activity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Activity(msgspec.Struct, frozen=True, gc=False):
     """One execution in the account's history."""
 
     execution_id: str

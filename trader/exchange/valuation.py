@@ -5,41 +5,50 @@ from __future__ import annotations
 from decimal import Decimal
 
 from trader.core.money import SHARE
-from trader.core.panel import BarPanel
 from trader.exchange.account import Account
 from trader.exchange.desk import Desk
 from trader.exchange.prices import Prices
-from trader.exchange.types import BUY, SELL, ZERO, VenueRules
+from trader.exchange.types import BUY, SELL, ZERO, Configurations, VenueRules
 from trader.exchange.views import AccountView, PositionView
+
+MULTIPLIERS = {"1": Decimal(1), "2": Decimal(2), "4": Decimal(4)}
+_NONE = Decimal(-1)
+
+
+def margin(rules: VenueRules, configured: Configurations) -> Decimal:
+    """How many times its equity an account may hold: what the broker and the account's owner allow."""
+    return min(rules.margin_multiplier, MULTIPLIERS[configured.max_margin_multiplier])
 
 
 class Valuation:
     """Figures of one account; every question names ``played``, the number of bars behind it."""
 
     def __init__(
-        self, panel: BarPanel, columns: dict[str, int], book: Account, desk: Desk, prices: Prices
+        self, columns: dict[str, int], book: Account, desk: Desk, prices: Prices
     ) -> None:
-        self._panel = panel
         self._columns = columns
         self._book = book
         self._desk = desk
         self._prices = prices
         self._values = (ZERO, ZERO)
         self._values_at = (-1, -1)
-        self._rough = (0.0, 0.0)
-        self._rough_at = (-1, -1)
+        self._power, self._applied = ZERO, SHARE
+        self._closing_only = False
+        self._power_at: tuple[int, int, VenueRules | None, Configurations | None] = (-1, -1, None, None)
 
     def forget(self) -> None:
         """Compute the next answer anew: something else than a bar or a fill changed."""
-        self._values_at = self._rough_at = (-1, -1)
+        self._values_at = (-1, -1)
+        self._power_at = (-1, -1, None, None)
 
     def market_values(self, played: int) -> tuple[Decimal, Decimal]:
         """Long and short (negative) market value; computed once between two fills of one bar."""
         key = (played, self._book.fills)
         if self._values_at != key:
             long_value = short_value = ZERO
+            last, columns = self._prices.last, self._columns
             for symbol, holding in self._book.holdings.items():
-                value = holding.qty * self._prices.last(self._columns[symbol], played)
+                value = holding.qty * last(columns[symbol], played)
                 if value > 0:
                     long_value += value
                 else:
@@ -56,39 +65,38 @@ class Valuation:
         long_value, short_value = self.market_values(played)
         return long_value - short_value
 
-    def account(self, played: int, multiplier: Decimal, rules: VenueRules, last_equity: Decimal) -> AccountView:
-        """The account; ``multiplier`` counts from the minimum equity for margin on."""
+    def account(self, played: int, rules: VenueRules, configured: Configurations, last_equity: Decimal) -> AccountView:
+        """The account; margin counts from the minimum equity for it on."""
         long_value, short_value = self.market_values(played)
         cash = self._book.cash
         equity = cash + long_value + short_value
-        applied = multiplier if equity >= rules.margin_minimum_equity else SHARE
-        power = applied * equity - long_value + short_value - self._desk.reserved
+        power = self.buying_power(played, rules, configured)
         return AccountView(
-            cash, equity, last_equity, long_value, short_value, max(ZERO, power), applied,
+            cash, equity, last_equity, long_value, short_value, power, self._applied,
             self._desk.reserved, self._book.fees,
         )
 
-    def sure_power(self, played: int, multiplier: Decimal, rules: VenueRules) -> float:
-        """Buying power in floating point less a margin for its error; 0 where only the exact figures can tell."""
-        key = (played, self._book.fills)
-        if self._rough_at != key:
-            self._rough, self._rough_at = self._rough_values(played), key
-        equity, gross = self._rough
-        if not equity > 1.01 * float(rules.margin_minimum_equity):        # NaN: a symbol without this bar
-            return 0.0
-        return (float(multiplier) * equity - gross - float(self._desk.reserved)) * 0.999 - 1.0
+    def power(self, played: int, rules: VenueRules, configured: Configurations) -> Decimal:
+        """Buying power before what orders reserve; computed once between two fills of one bar."""
+        fills = self._book.fills
+        at, since, under, by = self._power_at
+        if at != played or since != fills or under is not rules or by is not configured:
+            self._power_at = played, fills, rules, configured
+            long_value, short_value = self.market_values(played)
+            equity = self._book.cash + long_value + short_value
+            self._applied = margin(rules, configured) if equity >= rules.margin_minimum_equity else SHARE
+            self._power = self._applied * equity - long_value + short_value
+            self._closing_only = long_value - short_value > rules.closing_only_above * equity
+        return self._power
 
-    def _rough_values(self, played: int) -> tuple[float, float]:
-        """Equity and gross value in floating point; zero where the last bar's closes are not today's prices."""
-        if not played or self._prices.split_at == played:
-            return 0.0, 0.0
-        row = self._panel.close[played - 1]
-        net = gross = 0.0
-        for symbol, holding in self._book.holdings.items():
-            value = float(holding.qty) * float(row[self._columns[symbol]])
-            net += value
-            gross += abs(value)
-        return float(self._book.cash) + net, gross
+    def buying_power(self, played: int, rules: VenueRules, configured: Configurations) -> Decimal:
+        """What opening orders may still reserve."""
+        return max(ZERO, self.power(played, rules, configured) - self._desk.reserved)
+
+    def room(self, played: int, rules: VenueRules, configured: Configurations) -> Decimal:
+        """What opening orders may reserve all together; below 0 for an account that may only close positions."""
+        power = self.power(played, rules, configured)
+        return _NONE if self._closing_only else power
 
     def position(self, symbol: str, played: int) -> PositionView:
         """One position; KeyError when flat."""

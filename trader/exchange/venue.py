@@ -14,7 +14,8 @@ from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.money import MICRO_SHARE, SHARE
 from trader.core.panel import FIELDS, BarPanel, Slice
 from trader.exchange.account import Account
-from trader.exchange.checks import BOOK_CHECKS, SHAPE_CHECKS, Situation
+from trader.exchange.book import NOBODY
+from trader.exchange.checks import Situation, check_client_id, plan
 from trader.exchange.day import reinstate, send_home, suspend, wake
 from trader.exchange.desk import ACCOUNT, Desk
 from trader.exchange.errors import VenueError, refusal
@@ -34,7 +35,6 @@ from trader.exchange.types import (
     OPPOSITE,
     PENDING_STATUSES,
     SELL,
-    SIGN,
     ZERO,
     Activity,
     Configurations,
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from trader.exchange.watchlists import Watchlist
 
 MAINTENANCE = Decimal("0.3")
-MULTIPLIERS = {"1": Decimal(1), "2": Decimal(2), "4": Decimal(4)}
 UNCHANGEABLE = PENDING_STATUSES | {"accepted", "accepted_for_bidding", "pending_review", "stopped"}
 
 
@@ -112,7 +111,7 @@ class Venue:
         self.hours = Hours(panel)
         self.statistics = DailyStatistics(panel, self.hours.numbers)
         self.price_book = Prices(panel, self.hours.session)
-        self.valuation = Valuation(panel, self._columns, self.accounts_book, self.desk, self.price_book)
+        self.valuation = Valuation(self._columns, self.accounts_book, self.desk, self.price_book)
         self.configurations = Configurations()
         self.start_index = start_index
         self.splits: list[Split] = []
@@ -152,7 +151,7 @@ class Venue:
             self.accounts_book.begin_day(lambda symbol: self.last_price(self._columns[symbol]))
         if self.rules.luld:
             self._watch_bands(i)
-        if desk.book or desk.changes:
+        if desk.working or desk.changes:
             self._play(i)
         self.index = i + 1
         self.now_ns = self._ends[i]
@@ -170,14 +169,14 @@ class Venue:
     def _play(self, i: int) -> None:
         desk, hours, panel, start = self.desk, self.hours, self.panel, self._starts[i]
         regular, opens = hours.regular[i], hours.opens[i]
-        if opens or not regular:
+        if desk.queued and (opens or not regular):
             wake(desk, start, regular=regular)
         for symbol in sorted(self.halted):
             suspend(desk, self._columns[symbol], start)
         first, first_activity = len(desk.events), len(desk.activities)
         play_bar(
             desk, self.accounts_book, self.fill_model, panel.low[i].tolist(), panel.high[i].tolist(),
-            lambda column: self._bar(i, column), extended=not regular,
+            self._bar, extended=not regular,
         )
         if desk.fleeting and regular:
             sweep(desk, start, self._ends[i], opens=opens, closes=hours.closes[i])
@@ -203,17 +202,18 @@ class Venue:
                 self.resume(symbol)
                 self.pauses.append(Pause(symbol, self.now_ns))
 
-    def _bar(self, i: int, column: int) -> Bar | None:
-        panel = self.panel
-        close = float(panel.close[i, column])
+    def _bar(self, column: int, low: float, high: float) -> Bar | None:
+        """The bar that is being played, of whose low and high somebody knows already; None where there is none."""
+        i, panel = self.index, self.panel
+        close = panel.close.item(i, column)
         if close != close or panel.symbols[column] in self.halted:
             return None
         hours, statistics = self.hours, self.statistics
         session = hours.session[i]
         return Bar(
-            float(panel.open[i, column]), float(panel.high[i, column]), float(panel.low[i, column]), close,
-            float(panel.volume[i, column]), self._starts[i], self._ends[i],
-            float(statistics.adv[session, column]), float(statistics.volatility[session, column]),
+            panel.open.item(i, column), high, low, close,
+            panel.volume.item(i, column), self._starts[i], self._ends[i],
+            statistics.adv.item(session, column), statistics.volatility.item(session, column),
             hours.opens[i], hours.closes[i],
         )
 
@@ -225,8 +225,8 @@ class Venue:
             tell=self.rules.done_for_day,
         )
         if closes:
-            maintenance = self.gross() * MAINTENANCE
-            self.equity_history.append(EquityPoint(self.now_ns, self.equity(), maintenance))
+            equity, maintenance = self.equity(), self.gross() * MAINTENANCE
+            self.equity_history.append(EquityPoint(self.now_ns, equity, maintenance))
 
     # --- orders -------------------------------------------------------------------------------------------
 
@@ -245,17 +245,18 @@ class Venue:
             With Alpaca's HTTP status, code and message.
         """
         desk = self.desk
-        if request.client_order_id is not None and request.client_order_id in desk.by_client_id:
-            raise refusal("duplicate_client_order_id")
-        for check_shape in SHAPE_CHECKS:
+        checks = plan(request)
+        if request.client_order_id is not None:
+            if request.client_order_id in desk.by_client_id:
+                raise refusal("duplicate_client_order_id")
+            check_client_id(request.client_order_id)
+        for check_shape in checks.shape:
             check_shape(request)
         column = self._column(request.symbol)
         situation = self._situation(request, column)
-        for check in BOOK_CHECKS:
+        for check in checks.book:
             check(request, situation)
-        order = new_order(
-            request, column, situation, desk, self.hours, self.rules, index=self.index, now_ns=self.now_ns,
-        )
+        order = new_order(request, column, situation, desk, self.hours, self.index, self.now_ns)
         legs: list[VenueOrder] = []
         if request.order_class in NEEDS_ENTRY:
             legs = entry_legs(order, request, desk.ids, len(desk.orders))
@@ -338,7 +339,7 @@ class Venue:
                 raise refusal("qty_available", requested=new.remaining, available=available)
         else:
             extra = new.reserve_price * new.remaining - old.reserved
-            if extra > self.account().buying_power:
+            if extra > 0 and extra > self.buying_power():
                 raise refusal("buying_power")
         if self.rules.slow_changes and old.status != "held":
             self.desk.pend(old, new, self.now_ns)
@@ -426,7 +427,7 @@ class Venue:
             self.hard_to_borrow.discard(symbol)
             return
         self.hard_to_borrow.add(symbol)
-        for order in list(self.desk.on_side(column, SELL)):
+        for order in tuple(self.desk.side(column, SELL).orders.values()):
             if order.is_open and not order.closing and self.accounts_book.quantity(symbol) <= 0:
                 self.desk.finish(order, "canceled", self.now_ns)
 
@@ -477,7 +478,7 @@ class Venue:
         history = self.equity_history
         behind = 1 if self.in_session else 2
         last_equity = history[-behind].equity if len(history) >= behind else self.accounts_book.deposited
-        return self.valuation.account(self.index, self.multiplier, self.rules, last_equity)
+        return self.valuation.account(self.index, self.rules, self.configurations, last_equity)
 
     def equity(self) -> Decimal:
         """Cash and positions at the market's last prices."""
@@ -489,16 +490,11 @@ class Venue:
 
     def buying_power(self) -> Decimal:
         """What opening orders may still reserve."""
-        return self.account().buying_power
+        return self.valuation.buying_power(self.index, self.rules, self.configurations)
 
     def shut(self, time_in_force: str) -> bool:
         """Whether the venue takes no orders for an auction now."""
         return self.hours.shut(time_in_force, self.index, self.now_ns)
-
-    @property
-    def multiplier(self) -> Decimal:
-        """What the broker and the account's owner allow; `account` says what applies at its equity."""
-        return min(self.rules.margin_multiplier, MULTIPLIERS[self.configurations.max_margin_multiplier])
 
     @property
     def activities(self) -> list[Activity]:
@@ -532,17 +528,19 @@ class Venue:
         return column
 
     def _situation(self, request: OrderRequest, column: int) -> Situation:
-        last = self.last_price(column)
+        side, account = request.side, self.accounts_book
+        last = self.price_book.last(column, self.index)
         reserve = request.limit_price or request.stop_price or last
-        if request.side == SELL:
+        if side == SELL:
             _, ask = self.price_book.quote(column, self.index, self.fill_model.half_spread_bps)
             reserve = max(request.limit_price or ZERO, ask * self.rules.short_reserve_factor)
-        position = self.accounts_book.quantity(request.symbol)
-        closes = bool(position) and position * SIGN[request.side] < 0
-        desk = self.desk
+        holding = account.holdings.get(request.symbol)
+        position = ZERO if holding is None else holding.qty
+        closes = holding is not None and (position > 0) is (side == SELL)
+        book = self.desk.books.get(column)
+        rules, configured = self.rules, self.configurations
         return Situation(
-            self.rules, self.configurations, request.symbol not in self.hard_to_borrow, self, last, position,
-            desk.held_quantity(column, request.side) if closes else ZERO,
-            0.0 if closes else self.valuation.sure_power(self.index, self.multiplier, self.rules), reserve,
-            desk.on_side(column, request.side), desk.on_side(column, OPPOSITE[request.side]),
+            rules, configured, request.symbol not in self.hard_to_borrow, self, last, position, closes,
+            ZERO if closes else self.valuation.room(self.index, rules, configured), self.desk.reserved, reserve,
+            NOBODY if book is None else book.sides[side], NOBODY if book is None else book.sides[OPPOSITE[side]],
         )
