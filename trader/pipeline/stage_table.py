@@ -58,8 +58,8 @@ STAGES = {
         Stage("features", ("data",), ("features/*.py", "pipeline/feature_matrix.py", "pipeline/stages/features.py"),
               _TRAINING),
         Stage("labels", ("data", "features"), (
-            "models/labels.py", "models/weights.py", "models/events.py", "pipeline/training_samples.py",
-            "pipeline/stages/labels.py"), _TRAINING),
+            "models/labels.py", "models/weights.py", "models/events.py", "strategy/opinion.py",
+            "pipeline/training_samples.py", "pipeline/stages/labels.py"), _TRAINING),
         Stage("train", ("data", "features", "labels"), (*_MODEL, "pipeline/stages/train.py"), _TRAINING),
         Stage("calibrate", ("data", "features", "labels", "train"), (*_MODEL, "pipeline/stages/calibrate.py"),
               _TRAINING),
