@@ -61,7 +61,8 @@ def run(context: Context) -> StageResult:
     atomic_write_text(paths[1], json.dumps(choice, indent=1) + "\n")
     boosters = _store_boosters(context, final)
     keeper.clear()
-    scores = score_predictions(folds.probability, folds.prior, samples.y, samples.t0, samples.unique, panel.source)
+    scores = score_predictions(
+        folds.probability, folds.prior, samples.y, samples.t0, samples.unique, panel.source, samples.bets)
     n_folds = chosen.validation.n_splits
     facts = {"folds": n_folds, "trials": found.trials.n, "model": choice["model"], "iterations": folds.iterations,
              "scores": scores}
