@@ -132,7 +132,7 @@ async def test_every_control_frame_is_an_array_of_one_and_every_echo_has_all_cha
             "connected", ERRORS[401], ERRORS[402], "authenticated", ERRORS[403], "", "", "", ERRORS[400],
         ]
         for (echo,) in said[5:8]:
-            assert set(echo) == {"T", *CHANNELS}
+            assert set(echo) == {"T", *CHANNELS} - {"imbalances"}
             assert echo["T"] == "subscription"
         assert [(echo["bars"], echo["quotes"]) for (echo,) in said[5:8]] == [
             (["AAPL"], []), (["AAPL"], ["*"]), ([], ["*"]),
@@ -152,6 +152,24 @@ async def test_msgpack_moments_are_extensions_of_type_minus_one(server: Exchange
         assert all(isinstance(moment, datetime) for moment in moments)          # what a type of -1 decodes to
         assert moments[-1] == datetime(2024, 1, 8, 14, 45, tzinfo=UTC)
         assert b"\xd7\xff" in data                                              # fixext 8, type -1
+
+
+async def test_auctions_have_imbalances() -> None:
+    panel = panel_of({"AAPL": [CALM] * 3 + [(101.0, 102.0, 100.0, 101.5)] * 3, "MSFT": [CALM] * 6}, per_day=3)
+    running_ = ExchangeServer(Venue(panel, start_index=1, fill_model=FREE))
+    await running_.start()
+    async with stream(running_, "/v2/sip") as socket:
+        for body in (AUTH, {"action": "subscribe", "imbalances": ["AAPL"]}):
+            await socket.recv()
+            await socket.send(json.dumps(body))
+        assert (await json_of(socket))[0]["imbalances"] == ["AAPL"]
+        for _ in range(5):
+            running_.advance()
+        told = [message for _ in range(3) for message in await json_of(socket)]
+    assert [(message["T"], message["p"], message["t"][8:16]) for message in told] == [
+        ("i", 100.0, "08T15:15"), ("i", 101.0, "09T14:30"), ("i", 101.5, "09T15:15"),
+    ]
+    await running_.stop()
 
 
 async def test_limits_leave_the_set_as_it_was_and_free_the_place() -> None:

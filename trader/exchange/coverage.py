@@ -39,7 +39,7 @@ MISSING_ENDPOINTS = {
     "GET /v2/locates": "easy-to-borrow symbols need none, others cannot be sold short",
 }
 MISSING_NOTES = {
-    "mleg": OTHER_PRODUCT, "i": "imbalances: the exchange has no order book", "n": OTHER_PRODUCT, "o": OTHER_PRODUCT,
+    "mleg": OTHER_PRODUCT, "n": OTHER_PRODUCT, "o": OTHER_PRODUCT,
 }
 BY_FAULT, BY_RULE = "by the fault `status`", "by the rule `{}`"
 # How to meet what does not come by itself; the fault `status` brings about most others as well.

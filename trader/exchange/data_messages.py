@@ -184,6 +184,19 @@ class SliceMessages:
         }
 
 
+def imbalance_messages(panel: BarPanel, i: int, *, opens: bool, closes: bool) -> list[Outgoing]:
+    """The auctions' imbalances around bar ``i``: each has the price that the auction then finds, and no size."""
+    auctions = (
+        (opens, panel.open[i].tolist(), int(panel.ts_ns[i])),
+        (closes, panel.close[i].tolist(), int(panel.available_ns[i])),
+    )
+    return [
+        Outgoing("imbalances", symbol, {"T": "i", "S": symbol, "p": price, "z": TAPE, "t": moment})
+        for held, prices, moment in auctions if held
+        for symbol, price in zip(panel.symbols, prices, strict=True) if price == price
+    ]
+
+
 def quote_around(price: float, half: float) -> tuple[float, float]:
     """Bid and ask at ``half`` (a share of the price) on either side, outward on the tick."""
     ticks = 100 if price >= 1 else 10_000

@@ -21,7 +21,9 @@ from trader.exchange.websocket import WebSocket, frame
 
 CHANNELS = (
     "trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors",
+    "imbalances",
 )
+SILENT = "imbalances"               # the one channel that an echo leaves out where nobody asked for it
 COMES_WITH_TRADES = ("corrections", "cancelErrors")
 LIMITED = ("trades", "quotes")      # the channels that a plan's symbol limit counts
 WITH_BARS = (*LIMITED, "dailyBars", "lulds")    # the channels of which every bar brings something
@@ -253,7 +255,9 @@ class DataStream:
         self.flush()                                # what was said before the change goes by the old wish
         subscriber.channels = after
         self._lanes = None
-        self._say(socket, {"T": "subscription", **{name: sorted(symbols) for name, symbols in after.items()}})
+        self._say(socket, {"T": "subscription", **{
+            name: sorted(symbols) for name, symbols in after.items() if symbols or name != SILENT
+        }})
 
     def _say(self, socket: WebSocket, message: Message) -> None:
         subscriber = self._subscribers.get(socket)

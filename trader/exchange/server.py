@@ -18,6 +18,7 @@ import numpy as np
 
 from trader.core.panel import BarPanel
 from trader.exchange.control import answer_control, control_gate
+from trader.exchange.data_messages import imbalance_messages
 from trader.exchange.data_routes import DATA_ROUTES
 from trader.exchange.data_stream import FRAME_MESSAGES, DataPlan, DataStream
 from trader.exchange.errors import VenueError, refusal
@@ -236,6 +237,9 @@ class ExchangeServer:
         self._flush()
         if venue.pauses:
             self.market.tell_pauses()
+        opens, closes = venue.hours.opens[i], venue.hours.closes[i]
+        if (opens or closes) and self.data_stream.sockets:
+            self.data_stream.publish(imbalance_messages(venue.panel, i, opens=opens, closes=closes))
         symbols = self.data_stream.publish_slice(
             venue.panel, i, half_spread_bps=venue.fill_model.half_spread_bps, session_start=self._session_starts[i],
         )
