@@ -285,9 +285,9 @@ class DataStream:
             lanes = self._gather()
         if lanes:
             wanted = self._wanted["bars"]
-            bars = [
-                (column, seq) for seq, column in enumerate(columns, first) if asked(wanted, names[column])
-            ] if wanted else []
+            bars = list(zip(columns, range(first, first + len(columns)), strict=True)) if wanted else []
+            if "*" not in wanted:
+                bars = [(column, seq) for column, seq in bars if names[column] in wanted]
             ticks: list[Outgoing] = []
             rest: list[Outgoing] = []
             if self._more:
@@ -297,10 +297,12 @@ class DataStream:
                 told = [Outgoing("bars", names[column], made.bar(column, seq)) for column, seq in bars]
                 self.tamper([*ticks, *told, *rest])
             else:
-                self._queue(ticks)
+                if ticks:
+                    self._queue(ticks)
                 if bars:
                     self._queue_bars(made, names, bars)
-                self._queue(rest)
+                if rest:
+                    self._queue(rest)
                 if not self._holding:
                     self.flush()
         return [names[column] for column in columns]
@@ -360,8 +362,6 @@ class DataStream:
 
     def _queue(self, batch: list[Outgoing]) -> None:
         """Put messages into the lanes that want them."""
-        if not batch:
-            return
         encoded: dict[bool, list[bytes]] = {}
         for lane in self._gather() if self._lanes is None else self._lanes:
             binary = lane.binary

@@ -215,12 +215,14 @@ class ExchangeServer:
         """Play bars while they are wanted, as many as travel together; the symbols that the last one had."""
         stream, venue = self.data_stream, self.venue
         symbols: list[str] = []
-        played = 0
+        played, restarting = 0, self._restarting
         stream.hold()
         try:
             while played < TURN_BARS and stream.held < FRAME_MESSAGES and not venue.done and wanted():
                 symbols = self._play()
                 played += 1
+                if self._restarting is not restarting:
+                    break                           # connections break at this bar, not at a later one
             self._save()
         finally:
             stream.release()

@@ -64,6 +64,7 @@ class ReplaceBody(msgspec.Struct):
 
 _ONE = Decimal(1)
 _DAY_SECONDS = 86_400
+_MINUTES = tuple(f"{hour:02d}:{minute:02d}" for hour in range(24) for minute in range(60))
 _EPOCH = date(1970, 1, 1).toordinal()
 _NO_LEG = LegBody()
 _SETTINGS = frozenset(Configurations.__struct_fields__)
@@ -160,8 +161,7 @@ def rfc3339(ns: int) -> str | None:
         return None
     seconds, rest = divmod(ns, SECOND_NS)
     days, second = divmod(seconds, _DAY_SECONDS)
-    minute, second = divmod(second, 60)
-    whole = f"{_date(days)}T{minute // 60:02d}:{minute % 60:02d}:{second:02d}"
+    whole = f"{_date(days)}T{_MINUTES[second // 60]}:{second % 60:02d}"
     return f"{whole}.{rest:09d}".rstrip("0") + "Z" if rest else whole + "Z"
 
 
