@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -204,6 +205,20 @@ def test_errors_in_the_bars_keep_the_next_stages_from_running(copy, monkeypatch)
     reports = run_stage(context, "labels")
     assert [(report.stage, report.ok) for report in reports] == [("data", False)]
     assert "AAPL ohlc, mend them" in reports[0].text
+
+
+def test_a_journal_that_the_disk_refuses_is_one_line_and_leaves_no_run(copy, monkeypatch):
+    def full(*args, **kwargs):
+        try:
+            raise sqlite3.OperationalError("database or disk is full")
+        finally:
+            raise sqlite3.IntegrityError("closing it says less")
+
+    monkeypatch.setattr("trader.backtest.engine.BacktestEngine.run", full)
+    before = {path.name for path in (copy / "runs").iterdir()}
+    with pytest.raises(UserError, match=r"stage backtest: cannot write .*journal\.sqlite: database or disk is full"):
+        run_stage(context_of(copy, None, {"initial_capital": 5e4}), "backtest")
+    assert {path.name for path in (copy / "runs").iterdir()} == before
 
 
 def test_two_pipelines_do_not_share_a_home(copy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -129,8 +130,10 @@ def run_backtest(request: BacktestRequest, on_slice: Callable[[int], None] | Non
             journal=directory / JOURNAL_FILE, run_id=run_id, settings_hash=loaded.settings_hash, on_slice=on_slice,
             model=choice.loaded_event, warnings=choice.warnings,
         )
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(directory, ignore_errors=True)    # half a backtest is none
+        if isinstance(error, sqlite3.Error):
+            raise _cannot_journal(directory / JOURNAL_FILE, error) from error
         raise
     written = write_results(result, request.output, about)
     report = report_of(result, about)
@@ -140,6 +143,14 @@ def run_backtest(request: BacktestRequest, on_slice: Callable[[int], None] | Non
                                                      "total_trades", "total_return", "final_equity")},
     })
     return BacktestRun(run_id, result, report, tuple(written))
+
+
+def _cannot_journal(path: Path, error: sqlite3.Error) -> UserError:
+    """The one line for a journal that the disk refused; closing it afterwards raises errors that say less."""
+    first: BaseException = error
+    while isinstance(first.__context__, sqlite3.Error):
+        first = first.__context__
+    return UserError(f"cannot write {path}: {first}; free space or choose a writable --home")
 
 
 def _decide(request: BacktestRequest) -> _Choice:
