@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,6 @@ def test_what_is_wrong_is_named(home, capsys, words, message):
 
 
 def test_a_damaged_model_is_not_promoted(home, capsys, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(home, copy)
     older = run(capsys, copy, "list")["models"][1]["model_id"]
@@ -71,6 +70,21 @@ def test_a_damaged_model_is_not_promoted(home, capsys, tmp_path):
     assert main(["models", "promote", older, "--home", str(copy)]) == 2
     assert "calibrator.json is not the file that was trained" in capsys.readouterr().err
     assert latest_model(copy).name != older
+
+
+def test_an_edited_manifest_is_listed_as_refused_and_says_why(home, capsys, tmp_path):
+    shutil.copytree(home / "models", tmp_path / "models")
+    broken = latest_model(tmp_path)
+    path = broken / "manifest.json"
+    path.write_text(path.read_text().replace('"max_holding_periods": 20', '"max_holding_periods": 21', 1))
+    told = run(capsys, tmp_path, "list")
+    assert [row["model_id"] for row in told["models"]] != []
+    assert broken.name not in {row["model_id"] for row in told["models"]}
+    assert "field 'labels' is not what was stored" in told["refused"][broken.name]
+    assert main(["models", "list", "--home", str(tmp_path)]) == 0
+    assert f"✗ {broken.name} must not be used" in capsys.readouterr().out
+    assert main(["models", "promote", broken.name, "--home", str(tmp_path)]) == 2
+    assert "field 'labels' is not what was stored" in capsys.readouterr().err
 
 
 def test_an_empty_home_says_how_to_begin(tmp_path, capsys):

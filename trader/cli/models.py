@@ -109,6 +109,11 @@ def _rows(home: Path, name: str | None) -> list[dict[str, Any]]:
 
 def _one(home: Path, wanted: str) -> dict[str, Any]:
     """The one model that a person means."""
+    from trader.models.registry import refused_models
+
+    refused = refused_models(home)
+    if wanted in refused:
+        raise UserError(f"{wanted} must not be used: {refused[wanted]}")
     rows = _rows(home, None)
     exact = [row for row in rows if row["model_id"] == wanted]
     found = exact or [row for row in rows if wanted and row["model_id"].split("-")[-1].startswith(wanted)]
