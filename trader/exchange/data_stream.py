@@ -332,9 +332,18 @@ class DataStream:
                 )
         return batch
 
+    def is_wanted(self, channel: str) -> bool:
+        """Whether anybody subscribes to a channel."""
+        if self._lanes is None:
+            self._gather()
+        return bool(self._wanted[channel])
+
     def publish(self, batch: list[Outgoing]) -> None:
         """Send messages to whoever wants them, through whoever tampers with them."""
-        (self.tamper or self.deliver)(batch)
+        if self.tamper is None and self._holding:
+            self._queue(batch)                      # they leave with the slices of this turn
+        else:
+            (self.tamper or self.deliver)(batch)
 
     def deliver(self, batch: list[Outgoing]) -> None:
         """Send messages to whoever wants them, as they are, after those that wait."""

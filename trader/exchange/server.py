@@ -240,7 +240,7 @@ class ExchangeServer:
         if venue.pauses:
             self.market.tell_pauses()
         opens, closes = venue.hours.opens[i], venue.hours.closes[i]
-        if (opens or closes) and self.data_stream.sockets:
+        if (opens or closes) and self.data_stream.is_wanted("imbalances"):
             self.data_stream.publish(imbalance_messages(venue.panel, i, opens=opens, closes=closes))
         symbols = self.data_stream.publish_slice(
             venue.panel, i, half_spread_bps=venue.fill_model.half_spread_bps, session_start=self._session_starts[i],
