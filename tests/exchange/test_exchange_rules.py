@@ -78,12 +78,27 @@ def test_open_orders_reserve_buying_power_and_give_it_back(market: Market) -> No
     resting = venue.submit(order(qty="1000", type="limit", limit_price=D(99)))
     assert venue.account().buying_power == 101_000
     venue.submit(order(qty="1000"))
-    assert venue.account().buying_power == 1_000
+    assert venue.account().buying_power == 980          # at the ask of 100.02
     venue.step()
     assert venue.account().buying_power == 1_000
     venue.cancel(resting.id)
     assert venue.account().buying_power == 100_000
     assert venue.desk.reserved == 0
+
+
+def test_market_buys_reserve_the_ask_in_session_and_the_last_price_outside(market: Market) -> None:
+    venue = market([CALM] * 3, start_index=0)
+    assert not venue.in_session
+    assert venue.submit(order(qty="10")).reserve_price == 100
+    venue.step()
+    assert venue.in_session
+    inside = venue.submit(order(qty="10"))
+    assert inside.reserve_price == D("100.02")          # half a spread of 1.5 bps, outward on the cent
+    assert venue.desk.reserved == 10 * inside.reserve_price
+    venue.step()
+    room = venue.account().buying_power
+    with pytest.raises(VenueError, match="insufficient buying power"):
+        venue.submit(order(qty=str(room // 100)))       # enough at the last price alone
 
 
 def test_small_accounts_have_no_margin_and_no_shorts(market: Market) -> None:

@@ -98,7 +98,7 @@ async def test_an_order_waits_before_it_works(status: str) -> None:
         event = "accepted" if status in EVENTLESS else status
         assert await on.hear(1) == [(event, status)]
         assert (await on.client.ask("GET", "/v2/orders"))[1][0]["status"] == status
-        assert (await on.client.ask("GET", "/v2/account"))[1]["buying_power"] == "199000"
+        assert (await on.client.ask("GET", "/v2/account"))[1]["buying_power"] == "198999.8"
         assert (await on.client.ask("PATCH", f"/v2/orders/{order['id']}", {"qty": "5"}))[0] == 422
         on.step()
         assert await on.status(order) == status

@@ -529,14 +529,12 @@ class Venue:
 
     def _situation(self, request: OrderRequest, column: int) -> Situation:
         side, account = request.side, self.accounts_book
-        last = self.price_book.last(column, self.index)
-        reserve = request.limit_price or request.stop_price or last
-        if side == SELL:
-            _, ask = self.price_book.quote(column, self.index, self.fill_model.half_spread_bps)
-            reserve = max(request.limit_price or ZERO, ask * self.rules.short_reserve_factor)
         holding = account.holdings.get(request.symbol)
         position = ZERO if holding is None else holding.qty
         closes = holding is not None and (position > 0) is (side == SELL)
+        last = reserve = self.price_book.last(column, self.index)
+        if not closes:
+            reserve = self._reserve_price(request, column, last)
         book = self.desk.books.get(column)
         rules, configured = self.rules, self.configurations
         return Situation(
@@ -544,3 +542,16 @@ class Venue:
             ZERO if closes else self.valuation.room(self.index, rules, configured), self.desk.reserved, reserve,
             NOBODY if book is None else book.sides[side], NOBODY if book is None else book.sides[OPPOSITE[side]],
         )
+
+    def _reserve_price(self, request: OrderRequest, column: int, last: Decimal) -> Decimal:
+        """What a share of an opening order may cost: its own price, else in session the market's far side."""
+        if request.side == BUY:
+            named = request.limit_price or request.stop_price
+            if named is not None:
+                return named
+            if request.type != "market" or not self.hours.open_now(self.index):
+                return last
+        _, ask = self.price_book.quote(column, self.index, self.fill_model.half_spread_bps)
+        if request.side == BUY:
+            return ask
+        return max(request.limit_price or ZERO, ask * self.rules.short_reserve_factor)
