@@ -133,6 +133,51 @@ def test_killed_in_the_midst_of_orders_it_comes_back_with_all_of_them(bars_file:
     assert len({order["id"] for order in seen["orders"]}) == 60
 
 
+def test_a_served_log_of_faults_is_served_again(bars_file: Path, tmp_path: Path) -> None:
+    """One run draws what it drops and doubles; the next is given its log and the same requests, and meets the same."""
+    script, log, again = (tmp_path / name for name in ("faults.yaml", "hits.jsonl", "again.jsonl"))
+    script.write_text(
+        "seed: 3\nrules: {slow_changes: true}\nfaults:\n"
+        "  - {kind: server_error, status: 503, method: POST, probability: 0.4, count: 0, when: after}\n"
+        "  - {kind: status, status: suspended, bars: 0, probability: 0.4, count: 0}\n"
+    )
+    met = []
+    for faults, hits in ((script, log), (log, again)):
+        command = [
+            sys.executable, "-m", "trader.cli.main", "exchange", "serve", "--data", str(bars_file), "--start",
+            "2024-01-09", "--speed", "lockstep", "--faults", str(faults), "--fault-log", str(hits), "--luld",
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                ready = json.loads(process.stdout.readline())
+                trading, control = TradingClient("a", "b", url_override=ready["url"]), Control(ready["control_port"])
+                control.post("step")
+                said = []
+                for number in range(12):
+                    try:
+                        trading.post("/orders", {
+                            "symbol": "AAPL", "qty": 1, "side": "buy", "type": "limit", "limit_price": 90,
+                            "client_order_id": f"c{number}",
+                        })
+                        said.append(200)
+                    except APIError as error:
+                        said.append(error.status_code)
+                assert control.get("rules")["luld"] is True
+                assert len(trading.get("/orders", {"limit": 500})) == 12
+                met.append(said)
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(10)
+    assert met[0] == met[1]
+    assert 0 < met[0].count(503) < 12
+    first, second = ([json.loads(line) for line in path.read_text().splitlines()] for path in (log, again))
+    assert [(hit["kind"], hit["what"]) for hit in first] == [(hit["kind"], hit["what"]) for hit in second]
+    same = argparse.Namespace(faults=log, fault_log=log)
+    with pytest.raises(UserError, match="write over the script"):
+        exchange.run_serve(same)
+
+
 def test_history_reaches_back_from_the_start() -> None:
     assert exchange.first_day_of_history("2024-03-01", 30) == "2024-01-31"
     assert exchange.first_day_of_history(None, 30) is None

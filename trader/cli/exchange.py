@@ -106,6 +106,8 @@ def run_serve(args: argparse.Namespace) -> int:
 
     from trader.exchange.persist import VenueStore
 
+    if args.faults and args.fault_log and args.faults.resolve() == args.fault_log.resolve():
+        raise UserError(f"--fault-log would write over the script {args.faults}; name another file")
     panel = load_bars(args)
     with ExitStack() as stack:
         store = stack.enter_context(VenueStore(args.persist)) if args.persist else None
