@@ -11,6 +11,7 @@ from exchange_markets import FREE, panel_of
 from exchange_raw import KEYS, Raw
 
 from trader.exchange.fault_rules import FaultScript, read_faults
+from trader.exchange.rate import RateLimiter
 from trader.exchange.server import ExchangeServer
 from trader.exchange.types import VenueRules
 from trader.exchange.venue import Venue
@@ -471,6 +472,13 @@ async def test_the_headers_of_the_limit() -> None:
         assert seen == [(200, "2", "1"), (200, "2", "0"), (429, "2", "0")]
         other = KEYS.replace("key\r\n", "other\r\n", 1)                         # each key has its own
         assert (await at.ask("GET", "/v2/clock", keys=other))[0] == 200
+
+
+def test_a_limit_that_is_only_told_refuses_nobody() -> None:
+    limiter = RateLimiter(3, lambda: 61.0, enforced=False)
+    told = [limiter.count("key") for _ in range(6)]
+    assert [dict(headers)["X-RateLimit-Remaining"] for headers, _ in told] == ["2", "1", "1", "1", "1", "1"]
+    assert {refused for _, refused in told} == {None}
 
 
 async def test_without_a_limit_nobody_is_throttled() -> None:

@@ -56,6 +56,8 @@ def test_it_says_where_it_listens_and_stops_on_sigterm(bars_file: Path, tmp_path
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert json.load(answer)["cash"] == "5000"
+            assert answer.headers["X-RateLimit-Limit"] == "200"
+            assert answer.headers["X-RateLimit-Remaining"] == "199"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert process.stderr.read() == ""

@@ -83,7 +83,7 @@ def add_parser(subparsers: Any) -> None:
     )
     serve.add_argument(
         "--rate-limit", type=int, default=0, metavar="N",
-        help="requests a minute for each key, Alpaca has 200 (default: 0, none)",
+        help="refuse more requests a minute of a key; Alpaca's is 200 (default: 0, its headers are told, none refused)",
     )
     serve.add_argument(
         "--data-plan", choices=("unlimited", "basic", "plus"), default="unlimited",
@@ -187,7 +187,7 @@ def build_server(
         return ExchangeServer(
             venue, host=args.host, port=args.port, control_port=args.control_port, speed=args.speed,
             persist=store, api_keys=api_keys(args.key), faults=script, fault_log=fault_log,
-            rate_limit=args.rate_limit or None, data_plan=DATA_PLANS[args.data_plan],
+            rate_limit=args.rate_limit or None, rate_told=True, data_plan=DATA_PLANS[args.data_plan],
             market_journal=args.persist.with_name(args.persist.name + ".market") if args.persist else None,
         )
     except ValueError as error:

@@ -9,6 +9,7 @@ from trader.exchange.errors import VenueError
 from trader.exchange.http import Response
 
 WINDOW = 60
+ALPACAS = 200                       # requests a minute
 MAX_KEYS = 10_000                   # counted at once; a flood of invented keys starts the count anew
 Headers = tuple[tuple[str, str], ...]
 
@@ -21,10 +22,14 @@ def rate_headers(limit: int, remaining: int, reset: int) -> Headers:
 
 
 class RateLimiter:
-    """``limit`` requests for each key in every minute of the clock."""
+    """``limit`` requests for each key in every minute of the clock.
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.time) -> None:
+    Unless ``enforced`` it is only told, and nobody is refused: one request is always left.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.time, *, enforced: bool = True) -> None:
         self.limit = limit
+        self._enforced = enforced
         self._clock = clock
         self._minute = 0
         self._used: dict[str, int] = {}
@@ -36,8 +41,10 @@ class RateLimiter:
             self._minute = minute
             self._used.clear()
         used = self._used[key] = self._used.get(key, 0) + 1
-        headers = rate_headers(self.limit, max(0, self.limit - used), (minute + 1) * WINDOW)
-        return headers, VenueError(429, 42910000, "rate limit exceeded") if used > self.limit else None
+        left = max(not self._enforced, self.limit - used)
+        headers = rate_headers(self.limit, int(left), (minute + 1) * WINDOW)
+        over = self._enforced and used > self.limit
+        return headers, VenueError(429, 42910000, "rate limit exceeded") if over else None
 
 
 def with_headers(response: Response, headers: Headers) -> Response:

@@ -33,7 +33,7 @@ from trader.exchange.http_connection import Gate, HttpConnection, Service, Upgra
 from trader.exchange.market_events import MarketEvents
 from trader.exchange.pace import LOCKSTEP, TURN_BARS, Pace, Speed
 from trader.exchange.persist import VenueStore
-from trader.exchange.rate import RateLimiter, with_headers
+from trader.exchange.rate import ALPACAS, RateLimiter, with_headers
 from trader.exchange.routes import TRADING_ROUTES, find_route
 from trader.exchange.trading_stream import TradingStream
 from trader.exchange.types import VenueEvent
@@ -70,6 +70,8 @@ class ExchangeServer:
         Receives every hit of a fault as a JSON line.
     rate_limit : int, optional
         Requests that each key may make in a minute; without it there is no limit.
+    rate_told : bool
+        Without a limit, whether answers carry the headers of Alpaca's all the same.
     data_plan : DataPlan, optional
         Limits of the market data stream; none by default.
     market_journal : Path, optional
@@ -103,6 +105,7 @@ class ExchangeServer:
         faults: FaultScript | None = None,
         fault_log: IO[str] | None = None,
         rate_limit: int | None = None,
+        rate_told: bool = False,
         data_plan: DataPlan | None = None,
         market_journal: Path | None = None,
     ) -> None:
@@ -127,7 +130,8 @@ class ExchangeServer:
         )
         self._fault_gate = FaultGate(self.faults, lambda: self.venue, self.settle)
         self.faults.add(script.faults)
-        self._limiter = RateLimiter(rate_limit) if rate_limit else None
+        told = RateLimiter(ALPACAS, enforced=False) if rate_told else None
+        self._limiter = RateLimiter(rate_limit) if rate_limit else told
         self._untold: list[VenueEvent] = []
         self._restarting: asyncio.Task[None] | None = None
         self._store = persist
