@@ -60,7 +60,9 @@ def words(home: Path) -> list[str]:
 def run(home: Path) -> subprocess.Popen:
     """The command in a process of its own, as a person starts it; its exit code 1 is the gate's no."""
     command = [sys.executable, "-m", "trader.cli.main", *words(home)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))    # as a terminal gives it
 
 
 @pytest.fixture(scope="module")
@@ -125,4 +127,18 @@ def test_killed_at_random_moments_it_ends_the_same(peaceful, tmp_path, seed):
             killed += 1
         process.communicate()
     assert killed
+    ends_the_same(home, peaceful)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_answered_in_one_line_and_the_next_command_goes_on(peaceful, tmp_path, number):
+    home = new_home(tmp_path / "home")
+    process = run(home)
+    while process.poll() is None and done_in(home) < 3:
+        time.sleep(0.005)
+    process.send_signal(number)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert (said, errors) == (
+        "", "alphatrade: interrupted; what was done is kept: give the command again to go on\n")
     ends_the_same(home, peaceful)

@@ -45,8 +45,8 @@ def add_mode(parser: argparse.ArgumentParser, *, required: bool = False, text: s
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """``--workers`` and ``--scheduler``: who does what is independent."""
     parser.add_argument("--workers", type=int, default=1, metavar="N",
-                        help="processes of this machine that share symbols, folds and trials (default 1); the result is "
-                             "the same")
+                        help="processes of this machine that share symbols, folds and trials (default 1); the result "
+                             "is the same")
     parser.add_argument("--scheduler", metavar="ADDRESS",
                         help="a Dask scheduler whose workers do the work, such as tcp://10.0.0.5:8786")
 
