@@ -169,7 +169,8 @@ class ExchangeServer:
         self._pacer = asyncio.create_task(self.pace.run(), name="venue pacer")
 
     async def _open(self) -> None:
-        """Listen for clients."""
+        """Listen for clients, anew after each absence."""
+        self._clients = Service(self.answer, self._upgrade, self._gate)
         self._main, self.port = await self._listen(self._clients, self.host, self.port)
 
     async def _listen(self, service: Service, host: str, port: int) -> tuple[asyncio.Server, int]:
