@@ -60,7 +60,7 @@ class Response(NamedTuple):
         """The bytes of head and body; ``extra`` is one more line of the head, or several, with their ends."""
         status, body, content_type, headers = self
         if headers:
-            extra += "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+            extra += _lines(headers)
         if status == 204:
             return b"%b%b\r\n%b" % (_opening(status, "", keep_alive), extra, body)
         opening = _opening(status, content_type if body else "", keep_alive)
@@ -73,6 +73,12 @@ def _opening(status: int, content_type: str, keep_alive: bool) -> bytes:
     kind = f"Content-Type: {content_type}\r\n" if content_type else ""
     connection = "" if keep_alive else "Connection: close\r\n"
     return f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}\r\n{kind}{connection}".encode("latin-1")
+
+
+@lru_cache(maxsize=1_024)
+def _lines(headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Headers as lines."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
 
 
 _to_json = msgspec.json.Encoder().encode

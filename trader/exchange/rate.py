@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from trader.exchange.errors import VenueError
 from trader.exchange.http import Response
@@ -14,6 +15,7 @@ MAX_KEYS = 10_000                   # counted at once; a flood of invented keys 
 Headers = tuple[tuple[str, str], ...]
 
 
+@lru_cache(maxsize=1_024)
 def rate_headers(limit: int, remaining: int, reset: int) -> Headers:
     """Alpaca's three headers; ``reset`` is in Unix seconds."""
     return (
@@ -49,4 +51,4 @@ class RateLimiter:
 
 def with_headers(response: Response, headers: Headers) -> Response:
     """An answer with more headers."""
-    return response._replace(headers=(*response.headers, *headers))
+    return Response(response.status, response.body, response.content_type, (*response.headers, *headers))
