@@ -1,13 +1,15 @@
 """The backtest against a plain Python loop on the same bars in the same run: ``python -m tests.bench.bench_backtest``.
 
-Options: a set (s, m, l; default s) and a number of rounds.
+Options: sets (s, m, l; default s; l takes minutes) and a number of rounds, as in ``s m 3``. Memory is measured in a
+process of its own a mix: what a run adds at its peak to the bars that it is given.
 """
 
 from __future__ import annotations
 
-import resource
+import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,11 @@ def _run(strategy: BaseStrategy, panel: BarPanel, journal: Path | None, params: 
     return BacktestEngine(cash, fills, risk_params=params).run(strategy, panel, journal=journal)
 
 
+MIXES: dict[str, Callable[[BarPanel, Path | None], BacktestResult]] = {
+    "plain": plain, "bracket": bracket, "trend": trend,
+}
+
+
 def measure(name: str = "s", rounds: int = 5) -> tuple[str, dict[str, Any]]:
     """The table, and each contestant's last result."""
     panel = bars(name)
@@ -61,20 +68,48 @@ def measure(name: str = "s", rounds: int = 5) -> tuple[str, dict[str, Any]]:
             "plain Python loop": lambda: PlainLoop(panel.symbols).run(panel),
             "ours": lambda: plain(panel, None),
             "ours, journal": lambda: plain(panel, Path(folder) / "plain.db"),
+            "ours, brackets": lambda: bracket(panel, None),
             "ours, brackets, journal": lambda: bracket(panel, Path(folder) / "bracket.db"),
             "ours, trend, journal": lambda: trend(panel, Path(folder) / "trend.db"),
-        }, rounds)
+        }, rounds, warm=rounds > 1)
     rows = []
     for contestant, timing in times.items():
         orders = len(timing.result.fills) if contestant.startswith("plain") else timing.result.counts["orders"]
         rows.append((contestant, timing.median, count / timing.median, ratio(times, contestant, "plain Python loop"),
                      orders, timing.median / orders * 1e6))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    size = 5 * count * 8 / 2**20
-    title = (f"backtest, set {name}: {len(panel.symbols)} symbols, {count:,} bars; CPU seconds, median of {rounds}; "
-             f"peak {peak:,.0f} MB with {size:,.0f} MB of bars")
+    title = (f"backtest, set {name}: {len(panel.symbols)} symbols, {count:,} bars; CPU seconds, median of {rounds}")
     header = ("contestant", "s", "bars/s", "× loop", "orders", "µs/order, all in")
     return table(title, header, rows), {contestant: timing.result for contestant, timing in times.items()}
+
+
+def measure_memory(name: str) -> str:
+    """What each mix adds at its peak to the bars, as a multiple of them."""
+    size = 5 * bars(name).close.size * 8 / 2**20
+    rows = []
+    for mix in MIXES:
+        for journal in ("", "journal"):
+            script = f"from tests.bench.bench_backtest import peak_of; print(peak_of({name!r}, {mix!r}, {journal!r}))"
+            said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+            before, peak = map(float, said.stdout.split())
+            rows.append((mix + (", journal" if journal else ""), before, peak, (peak - before + size) / size))
+    return table(f"memory, set {name}: {size:,.0f} MB of bars", ("mix", "MB before", "MB peak", "× the bars"), rows)
+
+
+def peak_of(name: str, mix: str, journal: str) -> str:
+    """This process's resident megabytes with everything loaded, and at the peak of one run."""
+    panel = bars(name)
+    MIXES[mix](panel.rows(0, 200), None)                # imports and caches
+    with open("/proc/self/clear_refs", "w") as reset:   # the peak counts from here
+        reset.write("5")
+    before = _resident("VmRSS")
+    with tempfile.TemporaryDirectory() as folder:
+        MIXES[mix](panel, Path(folder) / "j.db" if journal else None)
+    return f"{before} {_resident('VmHWM')}"
+
+
+def _resident(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 @pytest.mark.bench
@@ -89,5 +124,8 @@ def test_the_backtest_does_the_loops_work() -> None:
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    print(measure(arguments[0] if arguments else "s", int(arguments[1]) if len(arguments) > 1 else 5)[0])
+    sets = [argument for argument in sys.argv[1:] if not argument.isdigit()] or ["s"]
+    times_each = next((int(argument) for argument in sys.argv[1:] if argument.isdigit()), 5)
+    for chosen in sets:
+        print(measure(chosen, times_each)[0])
+        print(measure_memory(chosen))

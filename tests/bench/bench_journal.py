@@ -18,6 +18,7 @@ from tests.bench.bench_table import interleave, ratio, table
 from trader.core import events as ev
 from trader.core.fold import Fold
 from trader.core.journal import Journal, read_events
+from trader.core.snapshots import Snapshots, recover
 
 SYMBOLS = tuple(f"SYM{k:02d}" for k in range(7))
 INSERT = "INSERT INTO events (seq, ts, type, body) VALUES (?, ?, ?, ?)"
@@ -81,6 +82,20 @@ def _ours(path: Path, events: list[ev.AnyEvent], batch: int, durable: bool) -> N
     journal.close()
 
 
+def _with_snapshots(path: Path, events: list[ev.AnyEvent]) -> None:
+    """A session's journal: folded as it is written, with the snapshots that a session writes."""
+    _fresh(path)
+    journal, fold = Journal(path), Fold()
+    snapshots = Snapshots(journal)
+    for number, event in enumerate(events, 1):
+        fold.apply(event)
+        journal.append(event)
+        if number % 100 == 0:
+            journal.commit()
+            snapshots.offer(fold)
+    journal.close()
+
+
 def _fresh(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -101,6 +116,8 @@ def measure(count: int = 50_000, rounds: int = 5) -> tuple[str, dict[str, Any]]:
         place = Path(folder)
         stored = place / "stored.db"
         _ours(stored, events, 10_000, durable=False)
+        kept = place / "kept.db"
+        _with_snapshots(kept, events)
         times = interleave({
             "bare SQLite, one transaction": lambda: _bare(place / "a.db", rows, len(rows), "OFF"),
             "bare SQLite, 100 a commit, FULL": lambda: _bare(place / "b.db", rows, 100, "FULL"),
@@ -110,6 +127,9 @@ def measure(count: int = 50_000, rounds: int = 5) -> tuple[str, dict[str, Any]]:
             "journal of a session, 100 a commit": lambda: _ours(place / "d.db", events, 100, durable=True),
             "read back": lambda: sum(1 for _ in read_events(stored)),
             "read back and fold": lambda: _folded(stored),
+            "check, read back and fold": lambda: recover(stored).fold,
+            "the same from the last snapshot": lambda: recover(kept).fold,
+            "fold, journal and snapshots of a session": lambda: _with_snapshots(place / "e.db", events),
         }, rounds)
     lines = [
         (name, timing.median, len(events) / timing.median, ratio(times, name, "bare SQLite, one transaction"))
@@ -125,6 +145,7 @@ def test_the_journal_gives_back_what_it_took() -> None:
     text, results = measure(20_000, rounds=3)
     print(text)
     assert results["read back"] == results["read back and fold"].events == results["events"]
+    assert results["the same from the last snapshot"].events == results["events"]
 
 
 if __name__ == "__main__":

@@ -196,9 +196,9 @@ class Book:
     def accepts(self, event: ev.AnyEvent) -> bool:
         """Whether the order's table has a place for this news; what has none is an anomaly."""
         news = NEWS.get(type(event))
-        order = self.orders.get(getattr(event, "client_order_id", ""))
         if news is None:
             return True
+        order = self.orders.get(getattr(event, "client_order_id", ""))
         if order is None:
             return False
         return advance(order.state, self._fill_news(order, event) if news is News.FILL else news) is not None

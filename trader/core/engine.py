@@ -311,12 +311,15 @@ class Engine:
         """Take the outside's word: record it once, and go on with what waited for it."""
         if event.ts > self.now_ns:
             self.now_ns = event.ts
-        order = self.book.orders.get(getattr(event, "client_order_id", ""))
-        if order is not None and self._redundant(event, order):
-            return []
+        key: str = getattr(event, "client_order_id", "")
+        order = self.book.orders.get(key)
+        if order is not None:
+            known = ALREADY_KNOWN.get(type(event))
+            if known is not None and known(event, order):
+                return []
         if not self.book.accepts(event):
             self.record(ev.OrderAnomaly(
-                ts=event.ts, client_order_id=getattr(event, "client_order_id", ""),
+                ts=event.ts, client_order_id=key,
                 state=order.state.value if order else "unknown to the journal", news=type(event).__name__,
             ))
             if not isinstance(event, ev.OrderFilled):
@@ -336,35 +339,12 @@ class Engine:
             self.risk.system.reconciled = event.green
             self._report("reconciliation", True)
         if order is None:                               # perhaps the event itself made it known
-            order = self.book.orders.get(getattr(event, "client_order_id", ""))
+            order = self.book.orders.get(key)
         if self.halting.running:
             return self.halting.go_on(order=order)
         if order is not None and order.symbol in self._exits and not order.is_open:
             return self._finish_exit(order.symbol)
         return []
-
-    @staticmethod
-    def _redundant(event: ev.AnyEvent, order: Order) -> bool:
-        """REST and stream both tell; what is already known is not news."""
-        match event:
-            case ev.OrderFilled():
-                return event.execution_id in order.executions
-            case ev.OrderAccepted():
-                waits = (OrderState.SUBMITTING, OrderState.UNKNOWN)
-                return order.state not in waits and not (order.state is OrderState.HELD and event.working)
-            case ev.LegKnown():
-                return True
-            case ev.OrderCanceled():
-                return order.state is OrderState.CANCELED
-            case ev.OrderExpired():
-                return order.state is OrderState.EXPIRED
-            case ev.OrderRejected():
-                return order.state is OrderState.REJECTED
-            case ev.OrderWorking():
-                return order.state is not OrderState.HELD and event.quantity in (None, order.quantity) \
-                    and event.stop_price in (None, order.stop_price) and event.limit_price in (None, order.limit_price)
-            case _:
-                return False
 
     # --- halt --------------------------------------------------------------------------------------------
 
@@ -396,6 +376,28 @@ class Engine:
         self._sizer.strategy = strategy.name
         self.record(ev.StrategyChanged(
             ts=max(ts, self.now_ns), strategy=strategy.name, previous=previous, reason=reason))
+
+
+def _accepted_before(event: ev.OrderAccepted, order: Order) -> bool:
+    waits = order.state is OrderState.SUBMITTING or order.state is OrderState.UNKNOWN
+    return not waits and not (order.state is OrderState.HELD and event.working)
+
+
+def _working_before(event: ev.OrderWorking, order: Order) -> bool:
+    return order.state is not OrderState.HELD and event.quantity in (None, order.quantity) \
+        and event.stop_price in (None, order.stop_price) and event.limit_price in (None, order.limit_price)
+
+
+# REST and stream both tell; what is already known of an order is not news.
+ALREADY_KNOWN: dict[type, Callable[[Any, Order], bool]] = {
+    ev.OrderFilled: lambda event, order: event.execution_id in order.executions,
+    ev.OrderAccepted: _accepted_before,
+    ev.LegKnown: lambda event, order: True,
+    ev.OrderCanceled: lambda event, order: order.state is OrderState.CANCELED,
+    ev.OrderExpired: lambda event, order: order.state is OrderState.EXPIRED,
+    ev.OrderRejected: lambda event, order: order.state is OrderState.REJECTED,
+    ev.OrderWorking: _working_before,
+}
 
 
 def _finite(column: FloatArray) -> list[float | None]:

@@ -115,8 +115,10 @@ class BayesianKellySizer:
         key = (outcome.symbol, outcome.strategy)
         for record in (self._records.setdefault(key, _Record()), self._pools.setdefault(outcome.strategy, _Record())):
             if self.forgetting < 1.0:
-                for name in ("wins", "losses", "won", "lost"):
-                    setattr(record, name, getattr(record, name) * self.forgetting)
+                record.wins *= self.forgetting
+                record.losses *= self.forgetting
+                record.won *= self.forgetting
+                record.lost *= self.forgetting
             if outcome.win:
                 record.wins += 1.0
                 record.won += abs(outcome.profit_pct)

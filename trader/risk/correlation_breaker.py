@@ -146,11 +146,16 @@ class CorrelationCircuitBreaker:
         -------
         Whether the breaker is triggered (any state but NORMAL), and the alert with state and action.
         """
-        reading = measure(np.asarray(recent_returns, dtype=np.float64), self.baseline_mean)
+        self.observe(np.asarray(recent_returns, dtype=np.float64))
+        return self.state is not BreakerState.NORMAL, self.alert()
+
+    def observe(self, returns: FloatArray) -> CorrelationReading | None:
+        """:meth:`check` without the words: the last reading, of these returns where they could be judged."""
+        reading = measure(returns, self.baseline_mean)
         if reading is not None:
             self.reading = reading
             self._move(reading)
-        return self.state is not BreakerState.NORMAL, self.alert()
+        return self.reading
 
     def _move(self, reading: CorrelationReading) -> None:
         place = ORDER.index(self.state)

@@ -57,12 +57,15 @@ class CorrelationGuard(Breaker):
         self._baseline_age += params.correlation_every_bars
         if self.circuit.baseline_mean != self.circuit.baseline_mean or self._baseline_age >= window:
             self._renew(history, window)
-        _, alert = self.circuit.check(_returns(history.close(window + 1)))
+        reading = self.circuit.observe(_returns(history.close(window + 1)))
+        if reading is None:
+            return None
         # A rise from next to nothing alarms nobody: it counts from the level at which it can.
-        counts = alert.rise == alert.rise and alert.mean_correlation >= params.correlation_minimum
-        self.value = max(0.0, alert.rise) if counts else 0.0
-        self.words = f"mean {alert.mean_correlation:.2f}, first PC {alert.first_pc_share:.0%}"
-        return self._move(ts, ORDER.index(alert.state), alert.message)
+        counts = reading.rise == reading.rise and reading.mean_correlation >= params.correlation_minimum
+        self.value = max(0.0, reading.rise) if counts else 0.0
+        self.words = f"mean {reading.mean_correlation:.2f}, first PC {reading.first_pc_share:.0%}"
+        place = ORDER.index(self.circuit.state)
+        return None if place == self._place else self._move(ts, place, self.circuit.alert().message)
 
     def _renew(self, history: History, window: int) -> None:
         reach = min(history.n, window + 1 + self._params.correlation_baseline_bars)

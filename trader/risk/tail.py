@@ -65,16 +65,18 @@ class TailRisk:
 
     def exposures(self, book: Book, pending: dict[str, float]) -> FloatArray:
         """Signed dollars by column: positions at marks plus entries on the way."""
-        out: FloatArray = np.zeros(len(self._column))
+        columns, marks = self._column, book.marks
+        out = [0.0] * len(columns)
         for symbol, position in book.positions.items():
-            i = self._column.get(symbol)
+            i = columns.get(symbol)
             if i is not None:
-                out[i] += float(position.quantity) * book.marks.get(symbol, float(position.average_price))
+                mark = marks.get(symbol)
+                out[i] += float(position.quantity) * (float(position.average_price) if mark is None else mark)
         for symbol, value in pending.items():
-            i = self._column.get(symbol)
+            i = columns.get(symbol)
             if i is not None:
                 out[i] += value
-        return out
+        return np.array(out)
 
     def var(self, exposures: FloatArray) -> float:
         """Dollars lost in a day at the confidence level; never negative."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
-
 from trader.core.panel import FloatArray
 
 EWMA_DECAY = 0.94
@@ -24,7 +22,8 @@ def historical_var(returns: FloatArray, confidence: float = 0.95) -> float:
     place = (1.0 - confidence) * (len(returns) - 1)
     low = int(place)
     high = min(low + 1, len(returns) - 1)
-    ordered = np.partition(returns, (low, high))
+    ordered = returns.copy()
+    ordered.partition((low, high))
     below, above = float(ordered[low]), float(ordered[high])
     return -(below + (above - below) * (place - low))
 

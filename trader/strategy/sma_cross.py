@@ -75,17 +75,19 @@ class SmaCross(BaseStrategy):
         if self._spent is None:
             self._spent = np.zeros(len(history.symbols), bool)
         self._spent &= above
-        held = held_directions(ctx.book, history.symbols)
-        wanted = above & (held == 0) & ~self._spent & ctx.ok
-        leave = ~above & (held != 0) & ctx.ok
-        if not (wanted.any() or leave.any()):
+        held = held_directions(ctx.book, history.symbols) != 0
+        acts = (above != held) & ~(self._spent & above) & ctx.ok
+        if not acts.any():
             return []
+        columns = acts.nonzero()[0].tolist()
         close = ctx.slice.close
         signals = [
             Signal(history.symbols[i], 0, 1.0, float(close[i]), reason="fast mean below slow")
-            for i in np.flatnonzero(leave)
+            for i in columns if held[i]
         ]
-        for i in np.flatnonzero(wanted):
+        for i in columns:
+            if held[i]:
+                continue
             signals.append(Signal(
                 history.symbols[i], 1, 1.0, float(close[i]), take_profit_pct=params.take_profit_pct,
                 stop_loss_pct=params.stop_loss_pct, shares=params.shares, reason="fast mean above slow",
@@ -101,7 +103,7 @@ class SmaCross(BaseStrategy):
         self._summed_at = int(ts[-1])
         self._age += 1
         if self._sums is None or not follows or self._age % 1000 == 0 or np.isnan(self._sums[1]).any():
-            self._sums = (close[-fast_n:].sum(axis=0), close[-slow_n:].sum(axis=0))
+            self._sums = (np.add.reduce(close[-fast_n:]), np.add.reduce(close[-slow_n:]))
         else:
             newest = close[-1]
             self._sums = (self._sums[0] + newest - close[-1 - fast_n], self._sums[1] + newest - close[0])
