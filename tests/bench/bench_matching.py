@@ -124,7 +124,7 @@ def trailing(venue: Venue, i: int, symbols: tuple[str, ...]) -> Iterator[None]:
     """Shares bought at the market whenever there are none, sold by a trailing stop."""
     for symbol in symbols:
         if venue.accounts_book.quantity(symbol):
-            if not any(order.symbol == symbol for order in venue.orders()):
+            if not venue.desk.side(venue.column(symbol) or 0, "sell").orders:
                 venue.submit(OrderRequest(
                     symbol=symbol, side="sell", qty=SHARES, type="trailing_stop", trail_percent=ONE,
                     time_in_force="gtc",
@@ -167,7 +167,8 @@ def play(mix: Mix) -> Counts:
     """One run of a mix over the whole market; opening the venue counts too."""
     panel = market(mix.symbols, mix.daily)
     symbols, client = panel.symbols, mix.client
-    rules = VenueRules(wash_trades=not mix.resting)         # the resting orders are the same client's
+    # The resting orders are the same client's, and stay to the end.
+    rules = VenueRules(wash_trades=not mix.resting, gtc_days=10_000)
     venue = Venue(panel, cash=CASH, fill_model=RealisticFillSimulator(), rules=rules)
     requests, updates = mix.resting, 0
     for k in range(mix.resting):

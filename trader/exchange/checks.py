@@ -15,8 +15,8 @@ import msgspec
 
 from trader.core.money import CENT, MICRO_SHARE, SHARE, tick_size
 from trader.exchange.book import Side, exempt
+from trader.exchange.decimals import rough
 from trader.exchange.errors import VenueError, refusal
-from trader.exchange.prices import rough
 from trader.exchange.types import BUY, SELL, SIGN, ZERO, Configurations, OrderRequest, VenueOrder, VenueRules
 
 TYPES = ("market", "limit", "stop", "stop_limit", "trailing_stop")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from trader.core.money import to_tick
+from trader.exchange.decimals import rough
 from trader.exchange.identifiers import IdSource
-from trader.exchange.prices import rough
 from trader.exchange.types import OPPOSITE, ZERO, OrderRequest, VenueOrder
 
 

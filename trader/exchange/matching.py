@@ -17,10 +17,10 @@ import msgspec
 from trader.backtest.realistic_fills import BPS, NO_COSTS, FillCosts, RealisticFillSimulator
 from trader.core.money import MICRO_SHARE
 from trader.exchange.account import Account
+from trader.exchange.decimals import exact, rough
 from trader.exchange.desk import Desk
 from trader.exchange.exits import follow
 from trader.exchange.path import END, Path, bar_path, first_at_or_above, first_at_or_below, price_at
-from trader.exchange.prices import exact, rough
 from trader.exchange.types import (
     FLEETING,
     IDLE_STATUSES,

@@ -7,10 +7,10 @@ from decimal import Decimal
 from trader.core.clock import DAY_NS
 from trader.core.money import to_tick
 from trader.exchange.checks import Situation
+from trader.exchange.decimals import rough
 from trader.exchange.desk import Desk
 from trader.exchange.exits import follow
 from trader.exchange.hours import Hours
-from trader.exchange.prices import rough
 from trader.exchange.types import BUY, SIGN, OrderRequest, VenueOrder
 
 _FIFTY = Decimal(50)

@@ -10,20 +10,9 @@ import numpy as np
 
 from trader.core.money import to_tick
 from trader.core.panel import BarPanel
+from trader.exchange.decimals import exact
 from trader.exchange.errors import refusal
 from trader.exchange.types import Split
-
-
-@lru_cache(maxsize=1 << 16)
-def exact(price: float) -> Decimal:
-    """The decimal that a float prints as. Bars repeat their prices, so most of the answers are known already."""
-    return Decimal(repr(price))
-
-
-@lru_cache(maxsize=1 << 16)
-def rough(number: Decimal) -> float:
-    """The float next to a decimal; the same few prices and quantities are asked for again and again."""
-    return float(number)
 
 
 @lru_cache(maxsize=1 << 16)

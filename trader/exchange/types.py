@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trader.backtest.realistic_fills import FillCosts
+from trader.exchange.decimals import rough
 
 ZERO = Decimal(0)
 
@@ -145,13 +146,13 @@ class VenueOrder(msgspec.Struct, gc=False):
     @property
     def hwm_level(self) -> float:
         """The best price so far as a float; 0 where it does not trail."""
-        return 0.0 if self.hwm is None else float(self.hwm)
+        return 0.0 if self.hwm is None else rough(self.hwm)
 
     def trail_from(self, best: float) -> float:
         """The stop level of a trailing stop whose best price is ``best``: below it for sells, above for buys."""
         if self.trail_price is not None:
-            return best + self.sign * float(self.trail_price)
-        return best * (1.0 + self.sign * float(self.trail_percent or 0) / 100.0)
+            return best + self.sign * rough(self.trail_price)
+        return best * (1.0 + self.sign * rough(self.trail_percent or ZERO) / 100.0)
 
 
 class VenueEvent(msgspec.Struct, gc=False):
