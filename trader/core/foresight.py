@@ -28,6 +28,12 @@ def bits_of(mask: NDArray[np.bool_]) -> int:
     return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
 
 
+def mask_of(bits: int, columns: int) -> NDArray[np.bool_]:
+    """The inverse of :func:`bits_of`, shape ``(columns,)``."""
+    packed = np.frombuffer(bits.to_bytes((columns + 7) // 8, "little"), np.uint8)
+    return np.unpackbits(packed, count=columns, bitorder="little").view(np.bool_)
+
+
 def row_bits(mask: NDArray[np.bool_]) -> list[int]:
     """:func:`bits_of` for every row of shape ``(rows, n)``."""
     packed = np.packbits(mask, axis=1, bitorder="little")
@@ -36,22 +42,26 @@ def row_bits(mask: NDArray[np.bool_]) -> list[int]:
 
 
 class HeldBits:
-    """The columns held long and short; looked up anew only when the book has changed."""
+    """The columns held, as bits."""
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
+        self.symbols = symbols
         self._bit = {symbol: 1 << column for column, symbol in enumerate(symbols)}
         self._at: tuple[Book | None, int] = (None, -1)
         self._bits = (0, 0)
 
-    def of(self, book: Book) -> tuple[int, int]:
+    def look(self, book: Book) -> tuple[int, int]:
         """Long and short."""
+        long = short = 0
+        for symbol, position in book.positions.items():
+            if position.quantity > 0:
+                long |= self._bit.get(symbol, 0)
+            elif position.quantity < 0:
+                short |= self._bit.get(symbol, 0)
+        return long, short
+
+    def of(self, book: Book) -> tuple[int, int]:
+        """:meth:`look`, anew only when the book has changed."""
         if self._at[1] != book.changes or self._at[0] is not book:
-            self._at = (book, book.changes)
-            long = short = 0
-            for symbol, position in book.positions.items():
-                if position.quantity > 0:
-                    long |= self._bit.get(symbol, 0)
-                elif position.quantity < 0:
-                    short |= self._bit.get(symbol, 0)
-            self._bits = (long, short)
+            self._at, self._bits = (book, book.changes), self.look(book)
         return self._bits

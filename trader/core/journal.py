@@ -41,7 +41,7 @@ BULK = 5_000                    # events that a backtest keeps in memory before 
 class Journal:
     """Appends events; nothing is on the disk before ``commit``.
 
-    ``durable=False`` is for backtests: bulk transactions by itself, no fsync. One thread appends; any may commit.
+    ``durable=False`` is for backtests: bulk transactions by itself, one fsync at the close. One thread appends; any may commit.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
@@ -122,11 +122,14 @@ class Journal:
         self._db.execute(_SET_META, (key, value))
 
     def close(self) -> None:
-        """Commit and close; the file is then complete without its WAL."""
+        """Commit and close; the file is then complete without its WAL, and on the disk."""
         try:
             self.commit()
         finally:
             self._db.close()
+        if not self._durable:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def read_only(path: Path) -> sqlite3.Connection:

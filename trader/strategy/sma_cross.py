@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 
 from trader.core.book import Book
-from trader.core.foresight import HeldBits, bits_of, row_bits
+from trader.core.foresight import HeldBits, bits_of, mask_of, row_bits
 from trader.core.history import History
 from trader.core.panel import BarPanel, FloatArray
 from trader.core.signals import Signal
-from trader.strategy.base_strategy import BaseStrategy, StrategyContext, StrategyParams, held_directions
+from trader.strategy.base_strategy import BaseStrategy, StrategyContext, StrategyParams
 
 Length = Annotated[int, msgspec.Meta(ge=1, le=2000)]
 Percent = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
@@ -50,6 +50,7 @@ class SmaCross(BaseStrategy):
         super().__init__(params)
         self._sums: tuple[FloatArray, FloatArray] | None = None
         self._spent: np.ndarray | None = None           # entered in this upswing already
+        self._held: HeldBits | None = None
         self._summed_at = 0                             # the bar that the sums end with
         self._age = 0
 
@@ -66,6 +67,12 @@ class SmaCross(BaseStrategy):
         """The slices asked so far, and the symbols that were entered in this upswing already."""
         return self._age, self._spent
 
+    def held_bits(self, symbols: tuple[str, ...]) -> HeldBits:
+        """Who tells which columns are held."""
+        if self._held is None or self._held.symbols != symbols:
+            self._held = HeldBits(symbols)
+        return self._held
+
     def on_slice(self, ctx: StrategyContext) -> list[Signal]:
         history, params = ctx.history, self.params
         if history.n < params.slow:
@@ -75,11 +82,12 @@ class SmaCross(BaseStrategy):
         if self._spent is None:
             self._spent = np.zeros(len(history.symbols), bool)
         self._spent &= above
-        held = held_directions(ctx.book, history.symbols) != 0
+        long, short = self.held_bits(history.symbols).look(ctx.book)
+        held = mask_of(long | short, len(history.symbols))
         acts = (above != held) & ~(self._spent & above) & ctx.ok
-        if not acts.any():
-            return []
         columns = acts.nonzero()[0].tolist()
+        if not columns:
+            return []
         close = ctx.slice.close
         signals = [
             Signal(history.symbols[i], 0, 1.0, float(close[i]), reason="fast mean below slow")
@@ -115,7 +123,7 @@ class SmaForesight:
 
     def __init__(self, strategy: SmaCross, panel: BarPanel) -> None:
         self._strategy = strategy
-        self._held = HeldBits(panel.symbols)
+        self._held = strategy.held_bits(panel.symbols)
         self._above: list[int] = []
         self._unsure: list[int] = []
         self._spent = 0
