@@ -41,7 +41,8 @@ BULK = 5_000                    # events that a backtest keeps in memory before 
 class Journal:
     """Appends events; nothing is on the disk before ``commit``.
 
-    ``durable=False`` is for backtests: bulk transactions by itself, one fsync at the close. One thread appends; any may commit.
+    ``durable=False`` is for backtests: bulk transactions by itself, one fsync at the close. One thread appends; any
+    may commit.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
