@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from trader.config import load_settings
 from trader.core.clock import DAY_NS, MINUTE_NS
 from trader.core.panel import REAL, SYNTHETIC_INTRADAY, BarPanel
 from trader.core.sessions import sessions_between
@@ -30,6 +31,7 @@ from trader.pipeline.stationarity import (
     examine,
     judge_features,
 )
+from trader.pipeline.terms import Terms, differences, terms_of
 from trader.pipeline.training_samples import Samples
 from trader.pipeline.training_settings import EventSettings, LabelSettings, TrainingSettings, ValidationSettings
 from trader.pipeline.verdict import Validation, failures, figures_of, read_validation, remarks, write_validation
@@ -39,9 +41,13 @@ from trader.utils.errors import UserError
 GOOD = {"sharpe_ratio": 1.6, "max_drawdown": 0.08, "win_rate": 0.55, "profit_factor": 1.8, "total_trades": 300}
 NOW = parse_range("2025-06-30", None)[0]
 assert NOW is not None
+TERMS = Terms(
+    strategy="ml_momentum", parameters="0" * 16, features="0" * 16, risk="0" * 16, barriers="0" * 16,
+    timeframe="15Min", model="ml_momentum-1", symbols=("AAPL", "MSFT"),
+)
 RECORD = Validation(
     passed=True, failed=(), remarks=(), figures=figures_of(GOOD), data_source=REAL, in_sample=False,
-    strategy="ml_momentum", run_id="backtest-20250601-000000-abcd", report_sha256="0" * 64, settings_hash="0" * 16,
+    terms=TERMS, run_id="backtest-20250601-000000-abcd", report_sha256="0" * 64, settings_hash="0" * 16,
 )
 
 
@@ -143,11 +149,11 @@ def test_the_gate_opens_after_a_real_validation_and_two_weeks_of_paper(home):
     write_validation(home, RECORD)
     trade(home, "paper", PAPER_DAYS - 1)
     with pytest.raises(UserError, match=f"run on {PAPER_DAYS - 1} of {PAPER_DAYS} trading days"):
-        require_gate(home, now_ns=NOW)
+        require_gate(home, TERMS, now_ns=NOW)
     day = sessions(PAPER_DAYS)[-1]
     run(home, "paper", day[1], day[2])
-    assert require_gate(home, now_ns=NOW) == ()
-    assert require_gate(home) == ()                             # as a session asks
+    assert require_gate(home, TERMS, now_ns=NOW) == ()
+    assert require_gate(home, TERMS) == ()                             # as a session asks
 
 
 @pytest.mark.parametrize(("record", "said"), [
@@ -160,11 +166,11 @@ def test_the_gate_says_what_locks_it(home, record, said):
     trade(home, "paper", PAPER_DAYS)
     if record is not None:
         write_validation(home, msgspec.structs.replace(RECORD, **record))
-    refusals = live_refusals(home, NOW)
+    refusals = live_refusals(home, NOW, TERMS)
     assert len(refusals) == 1
     assert said in refusals[0]
     with pytest.raises(UserError, match="live trading is locked: ") as caught:
-        require_gate(home, now_ns=NOW)
+        require_gate(home, TERMS, now_ns=NOW)
     assert said in str(caught.value)
 
 
@@ -173,14 +179,65 @@ def test_a_record_that_cannot_be_read_locks(home, text):
     (home / "state").mkdir(parents=True)
     (home / "state" / "validation.json").write_text(text)
     with pytest.raises(UserError, match=r"validation\.json cannot be read.*--stage validate"):
-        require_gate(home, now_ns=NOW)
+        require_gate(home, TERMS, now_ns=NOW)
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"strategy": "trend"}, "strategy trend in place of ml_momentum"),
+    ({"model": "ml_momentum-2"}, "model ml_momentum-2 in place of ml_momentum-1"),
+    ({"model": None}, "model none in place of ml_momentum-1"),
+    ({"timeframe": "1Day"}, "timeframe 1Day in place of 15Min"),
+    ({"risk": "1" * 16}, "other risk limits"),
+    ({"parameters": "1" * 16}, "other strategy parameters or code"),
+    ({"symbols": ("AAPL", "TSLA")}, r"symbols that it did not trade \(TSLA\)"),
+])
+def test_what_was_not_validated_does_not_trade_live(home, change, said):
+    write_validation(home, RECORD)
+    trade(home, "paper", PAPER_DAYS)
+    with pytest.raises(UserError, match=f"the last validation was of something else: live would trade {said}"):
+        require_gate(home, msgspec.structs.replace(TERMS, **change), now_ns=NOW)
+
+
+def test_fewer_symbols_than_validated_may_trade_live(home):
+    write_validation(home, RECORD)
+    trade(home, "paper", PAPER_DAYS)
+    assert require_gate(home, msgspec.structs.replace(TERMS, symbols=("MSFT",)), now_ns=NOW) == ()
+
+
+def test_terms_know_settings_by_what_they_say(home, tmp_path):
+    config = home / "config"
+    config.mkdir(parents=True)
+    risk, settings = config / "risk_params.yaml", config / "settings.yaml"
+    settings.write_text("strategy: {name: trend}\n")
+
+    def terms() -> Terms:
+        return terms_of(load_settings(home), timeframe="15Min", symbols=("MSFT", "AAPL"))
+
+    risk.write_text("intraday_loss_circuit_breaker: 0.01\n")
+    first = terms()
+    assert first.symbols == ("AAPL", "MSFT")
+    assert first.model is None
+    risk.write_text("# the guide's\nintraday_loss_circuit_breaker: 0.010\n")
+    assert terms() == first
+    risk.write_text("intraday_loss_circuit_breaker: 0.02\n")
+    assert differences(first, terms()) == ("other risk limits",)
+    risk.unlink()
+    file = tmp_path / "mine.py"
+    code = (
+        "from trader.strategy.base_strategy import BaseStrategy\n"
+        "class Mine(BaseStrategy):\n    def on_slice(self, context):\n        return []\n")
+    file.write_text(code)
+    settings.write_text(f"strategy: {{name: '{file}:Mine'}}\n")
+    mine = terms()
+    file.write_text(code + "# changed\n")
+    assert differences(mine, terms()) == ("other strategy parameters or code",)
 
 
 def test_the_override_is_by_name_and_tells_what_it_overrides(home):
-    overridden = require_gate(home, OVERRIDE, now_ns=NOW)
+    overridden = require_gate(home, TERMS, OVERRIDE, now_ns=NOW)
     assert len(overridden) == 2
     with pytest.raises(UserError, match=f"by the exact words {OVERRIDE}, not 'yes'"):
-        require_gate(home, "yes", now_ns=NOW)
+        require_gate(home, TERMS, "yes", now_ns=NOW)
 
 
 def test_live_begins_with_a_quarter_of_the_size(home):

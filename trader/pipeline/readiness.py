@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trader.core.sessions import session_date, session_rows, session_table
+from trader.pipeline.terms import Terms, differences
 from trader.pipeline.verdict import VERDICT_FILE, read_validation
 from trader.utils.run_dir import JOURNAL_FILE, RUN_FILE, read_facts
 
@@ -15,8 +16,8 @@ FIRST_LIVE_DAYS = 10            # at the smaller size
 _COUNTS = 0.5                   # of a session's hours that runs must cover for its day to count
 
 
-def live_refusals(home: Path, now_ns: int) -> tuple[str, ...]:
-    """Why live trading is locked, one clear line each; empty when it is not."""
+def live_refusals(home: Path, now_ns: int, wanted: Terms) -> tuple[str, ...]:
+    """Why live trading on these terms is locked, one clear line each; empty when it is not."""
     try:
         found = read_validation(home)
     except ValueError as error:
@@ -27,6 +28,10 @@ def live_refusals(home: Path, now_ns: int) -> tuple[str, ...]:
     reasons = list(found.shut_out)
     if found.failed:
         reasons.append(f"the last validation failed ({'; '.join(found.failed)}); see {home / VERDICT_FILE}")
+    other = differences(found.terms, wanted)
+    if other:
+        reasons.append(f"the last validation was of something else: live would trade {', '.join(other)}; go back to "
+                       "what was validated, or run `alphatrade pipeline --stage validate` on what shall trade")
     return (*reasons, *_paper(home, now_ns))
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from trader.pipeline.terms import Terms
 from trader.utils.atomic import atomic_write_bytes
 
 VERDICT_FILE = Path("state") / "validation.json"
-FORMAT = 1
+FORMAT = 2
 REAL = "real"                   # the data source of bars that were traded
 
 
@@ -53,11 +54,10 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, float | None]
     data_source: str
     in_sample: bool
-    strategy: str
+    terms: Terms
     run_id: str
     report_sha256: str
     settings_hash: str
-    model: str | None = None
     period: tuple[str, str] | None = None
     format: int = FORMAT
 

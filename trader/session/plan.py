@@ -74,9 +74,10 @@ def make_plan(options: SessionOptions) -> SessionPlan:
     if options.stop_after is not None and options.stop_after < 1:
         raise UserError(f"--stop-after {options.stop_after} is not a number of slices above 0")
     if mode != SIM:
-        size_factor, overridden = _require_broker(options, loaded, mode)
+        symbols = options.symbols or loaded.symbols
+        size_factor, overridden = _require_broker(options, loaded, mode, symbols, timeframe)
         return SessionPlan(
-            options.home, loaded, mode, options.symbols or loaded.symbols, timeframe, 1.0, options.stop_after or 0,
+            options.home, loaded, mode, symbols, timeframe, 1.0, options.stop_after or 0,
             True, risk_params, size_factor=size_factor, overridden=overridden)
     if options.venue_url is not None:
         return _elsewhere(options, loaded, risk_params)
@@ -113,7 +114,9 @@ def _elsewhere(options: SessionOptions, loaded: Loaded, risk_params: RiskParams)
         risk_params, venue_url=options.venue_url, venue_control=address, venue_source=source)
 
 
-def _require_broker(options: SessionOptions, loaded: Loaded, mode: str) -> tuple[float, tuple[str, ...]]:
+def _require_broker(
+    options: SessionOptions, loaded: Loaded, mode: str, symbols: tuple[str, ...], timeframe: str,
+) -> tuple[float, tuple[str, ...]]:
     """Refuse what may not trade at Alpaca; the share of the intended size, and what was overridden."""
     if options.speed is not None:
         raise UserError(f"--speed is for simulated sessions; {mode} runs in real time")
@@ -122,9 +125,11 @@ def _require_broker(options: SessionOptions, loaded: Loaded, mode: str) -> tuple
             f"mode {mode} needs ALPACA_API_KEY and ALPACA_SECRET_KEY in the environment or in "
             f"{loaded.home / '.env'}; without keys use --mode sim")
     if mode == LIVE:
+        from trader.pipeline.terms import terms_of
         from trader.session.live_gate import require_gate, size_factor
 
-        overridden = require_gate(loaded.home, options.override_live_gate)
+        wanted = terms_of(loaded, timeframe=timeframe, symbols=symbols)
+        overridden = require_gate(loaded.home, wanted, options.override_live_gate)
         if not options.yes_live:
             raise UserError("live trades real money: confirm with --yes-live (the console asks for the typed word)")
         return size_factor(loaded.home), overridden

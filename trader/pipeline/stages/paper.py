@@ -8,6 +8,7 @@ from typing import Any
 from trader.core.clock import SystemClock
 from trader.pipeline.context import Context, StageResult
 from trader.pipeline.readiness import PAPER_DAYS, live_refusals, traded_days
+from trader.pipeline.terms import terms_of
 from trader.pipeline.verdict import read_validation
 
 
@@ -27,7 +28,9 @@ def run(context: Context) -> StageResult:
     if validation is None or not validation.passed:
         missing.append("a validation that has passed: alphatrade pipeline --stage validate")
     days = traded_days(context.home, "paper", now_ns)
-    refusals = live_refusals(context.home, now_ns)
+    loaded = context.loaded
+    refusals = live_refusals(
+        context.home, now_ns, terms_of(loaded, timeframe=loaded.settings.timeframe, symbols=loaded.symbols))
     said = f"paper trading has run on {len(days)} of {PAPER_DAYS} trading days"
     if missing:
         text = f"{said}; it needs {'; '.join(missing)}"

@@ -10,6 +10,7 @@ import msgspec
 from trader.pipeline.context import Context, StageResult
 from trader.pipeline.stages.backtest import REPORT, RESULTS, read_report
 from trader.pipeline.state import file_hash
+from trader.pipeline.terms import terms_of
 from trader.pipeline.verdict import THRESHOLDS, Validation, failures, figures_of, remarks, write_validation
 
 
@@ -25,7 +26,10 @@ def run(context: Context) -> StageResult:
     found = Validation(
         passed=not failed and not report["in_sample"], failed=failed, remarks=remarks(report),
         figures=figures_of(report), data_source=report["data_source"], in_sample=report["in_sample"],
-        strategy=report["strategy"], model=report["model"], run_id=context.facts("backtest")["run_id"],
+        terms=terms_of(
+            context.loaded, timeframe=report["timeframe"], symbols=report["symbols"],
+            strategy=context.choices.strategy, model=report["model"]),
+        run_id=context.facts("backtest")["run_id"],
         period=(report["start"], report["end"]) if report.get("end") else None,
         report_sha256=file_hash(context.home / RESULTS / REPORT) or "", settings_hash=report["settings_hash"],
     )
