@@ -64,21 +64,24 @@ class Trend(BaseStrategy):
         symbols = history.symbols
         close = ctx.slice.close
         held = held_directions(ctx.book, symbols)
-        high, low = history.high(p.breakout + 1)[:-1], history.low(p.breakout + 1)[:-1]
-        mean = history.close(p.trend).mean(axis=0)
-        up = (close > high.max(axis=0)) & (close > mean)
-        down = (close < low.min(axis=0)) & (close < mean)
+        mean = np.add.reduce(history.close(p.trend)) / p.trend
+        top = np.maximum.reduce(history.high(p.breakout + 1)[:-1])
+        up = (close > top) & (close > mean)
         sound = ctx.ok & np.isfinite(close)
         signals: list[Signal] = []
-        if held.any():
+        if ctx.book.positions:
             signals += self._exits(ctx, held, sound)
-        enter = sound & (held == 0) & (up | (down if p.allow_short else False))
+        enter, edge = up, top
+        if p.allow_short:
+            bottom = np.minimum.reduce(history.low(p.breakout + 1)[:-1])
+            enter = up | ((close < bottom) & (close < mean))
+            edge = np.where(up, top, bottom)
+        enter = enter & sound & (held == 0)
         if enter.any():
             atr = average_true_range(history.high(p.atr), history.low(p.atr), history.close(p.atr + 1))
             signals += [
-                self._entry(symbols[i], 1 if up[i] else -1, float(close[i]), float(atr[i]),
-                            float(high[:, i].max() if up[i] else low[:, i].min()))
-                for i in np.flatnonzero(enter & np.isfinite(atr) & (atr > 0.0))
+                self._entry(symbols[i], 1 if up[i] else -1, float(close[i]), float(atr[i]), float(edge[i]))
+                for i in (enter & (atr > 0.0) & (atr < np.inf)).nonzero()[0].tolist()
             ]
         return signals
 
@@ -97,11 +100,11 @@ class Trend(BaseStrategy):
         self, ctx: StrategyContext, held: NDArray[np.int8], sound: NDArray[np.bool_],
     ) -> list[Signal]:
         history, p, close = ctx.history, self.params, ctx.slice.close
-        floor = history.low(p.exit + 1)[:-1].min(axis=0)
-        ceiling = history.high(p.exit + 1)[:-1].max(axis=0)
-        turned = ((held > 0) & (close < floor)) | ((held < 0) & (close > ceiling))
+        turned = (held > 0) & (close < np.minimum.reduce(history.low(p.exit + 1)[:-1]))
+        if p.allow_short or held.min() < 0:
+            turned |= (held < 0) & (close > np.maximum.reduce(history.high(p.exit + 1)[:-1]))
         signals = []
-        for i in np.flatnonzero((held != 0) & sound):
+        for i in ((held != 0) & sound).nonzero()[0].tolist():
             symbol = history.symbols[i]
             if turned[i]:
                 signals.append(Signal(symbol, 0, 1.0, float(close[i]), reason=f"left the {p.exit}-bar channel"))
@@ -114,7 +117,7 @@ def average_true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> 
     """Mean true range over rows (Wilder 1978); ``close`` has one more row in front. Shape (n_symbols,)."""
     before = close[:-1]
     ranges = np.maximum(high - low, np.maximum(np.abs(high - before), np.abs(low - before)))
-    out: FloatArray = ranges.mean(axis=0)
+    out: FloatArray = np.add.reduce(ranges) / len(ranges)
     return out
 
 
