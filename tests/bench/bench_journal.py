@@ -16,6 +16,7 @@ import pytest
 
 from tests.bench.bench_table import interleave, ratio, table
 from trader.core import events as ev
+from trader.core.collector import without_collector
 from trader.core.fold import Fold
 from trader.core.journal import Journal, read_events
 from trader.core.snapshots import Snapshots, recover
@@ -103,8 +104,9 @@ def _fresh(path: Path) -> None:
 
 def _folded(path: Path) -> Fold:
     fold = Fold()
-    for _, event in read_events(path):
-        fold.apply(event)
+    with without_collector():
+        for _, event in read_events(path):
+            fold.apply(event)
     return fold
 
 

@@ -17,6 +17,7 @@ from trader.core.fold import Fold
 from trader.core.fold_state import Assembly, FoldState
 from trader.core.journal import Journal, check, read_events
 from trader.core.snapshots import Snapshots, recover
+from trader.utils.errors import UserError
 
 
 @lru_cache(maxsize=1)
@@ -177,6 +178,11 @@ def test_a_damaged_tail_is_mended_and_all_is_folded_anew(journal: Path) -> None:
     assert found.mended is not None
     assert found.start == 0
     assert whole(found.fold) == whole(folded(story()[:-2]))
+
+
+def test_there_must_be_a_journal(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no journal"):
+        recover(tmp_path / "none.sqlite")
 
 
 def test_a_gap_before_the_snapshot_is_damage(journal: Path) -> None:

@@ -164,10 +164,11 @@ def read_meta(path: Path) -> dict[str, str]:
         return dict(db.execute("SELECT key, value FROM meta"))
 
 
-def check(path: Path, sound_through: int = 0) -> str | None:
+def check(path: Path, start: int = 0, apply: Callable[[AnyEvent], None] | None = None) -> str | None:
     """What is wrong with a journal, or None: SQLite's own check, gaps in ``seq``, rows that do not decode.
 
-    Up to ``sound_through``, the event of a snapshot, the rows are counted and not decoded again.
+    Up to ``start``, the event of a snapshot, the rows are counted and not decoded; the events behind it are handed
+    to ``apply`` as they are read, up to the first that is damaged.
     """
     try:
         with contextlib.closing(read_only(path)) as db:
@@ -175,12 +176,15 @@ def check(path: Path, sound_through: int = 0) -> str | None:
             if verdict != "ok":
                 return str(verdict)
             expected = 1
-            if sound_through and db.execute(_COUNT, (sound_through,)).fetchone() == (sound_through, 1):
-                expected = sound_through + 1
+            if start and db.execute(_COUNT, (start,)).fetchone() != (start, 1):
+                return f"of the first {start} events some are missing"
+            expected = start + 1
             for seq, body in db.execute("SELECT seq, body FROM events WHERE seq >= ? ORDER BY seq", (expected,)):
                 if seq != expected:
                     return f"event {expected} is missing"
-                decode(body)
+                event = decode(body)
+                if apply is not None:
+                    apply(event)
                 expected += 1
     except (UserError, sqlite3.DatabaseError) as error:
         return str(error)
@@ -189,12 +193,12 @@ def check(path: Path, sound_through: int = 0) -> str | None:
     return None
 
 
-def mend(path: Path, sound_through: int = 0) -> str | None:
+def mend(path: Path) -> str | None:
     """Check a journal and put a damaged tail into quarantine; says what was done, None when all is well.
 
     The damaged file is kept beside as ``<name>.damaged``; the sound head becomes the journal again.
     """
-    trouble = check(path, sound_through)
+    trouble = check(path)
     if trouble is None:
         return None
     kept = path.with_name(path.name + ".damaged")

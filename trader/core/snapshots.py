@@ -25,9 +25,8 @@ from trader.core import fold as fold_module
 from trader.core.collector import without_collector
 from trader.core.fold import Fold
 from trader.core.fold_state import Assembly, FoldState
-from trader.core.journal import Journal, mend, read_events, read_only
+from trader.core.journal import Journal, check, mend, read_events, read_only
 from trader.utils import slippage_stats
-from trader.utils.errors import UserError
 
 EVERY = 20_000                          # events from one snapshot to the next
 
@@ -102,12 +101,12 @@ def recover(path: Path) -> Recovered:
     """
     with without_collector():
         start, fold = _latest(path)
-        mended = mend(path, start)
-        if mended is not None:
-            start, fold = 0, Fold()
-        for _, event in read_events(path, after=start):
+        if check(path, start, fold.apply) is None:
+            return Recovered(fold, start, None)
+        mended, fold = mend(path), Fold()
+        for _, event in read_events(path):
             fold.apply(event)
-        return Recovered(fold, start, mended)
+        return Recovered(fold, 0, mended)
 
 
 def _latest(path: Path) -> tuple[int, Fold]:
@@ -118,7 +117,7 @@ def _latest(path: Path) -> tuple[int, Fold]:
             for seq, state in _fitting(db):
                 assembly.add(state)
                 start = seq
-    except (UserError, sqlite3.Error):
+    except sqlite3.Error:
         pass                                            # without the table, or damaged: what was read before it holds
     return (start, assembly.fold()) if start else (0, Fold())
 
