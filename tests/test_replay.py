@@ -10,7 +10,9 @@ import pytest
 
 from trader.backtest.engine import BacktestEngine
 from trader.core import events as ev
+from trader.core.fold import Fold
 from trader.core.journal import Journal, read_events
+from trader.core.snapshots import Snapshots, Waypoints
 from trader.data.catalog import load_panel
 from trader.frames import Frame
 from trader.replay import Follower, Player, find_run, mark_kind
@@ -46,6 +48,32 @@ def test_forward_and_back_shows_the_same_pictures(player: Player) -> None:
     for number in sorted(pictures, reverse=True):
         player._run_to_slice(number)
         assert picture(player.frame()) == pictures[number]
+
+
+def test_waypoints_shorten_the_way_back_and_change_no_picture(
+        runs_home: Path, player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    folded = 0
+
+    class Counting(Fold):
+        def apply(self, event: ev.AnyEvent) -> None:
+            nonlocal folded
+            folded += 1
+            super().apply(event)
+
+    monkeypatch.setattr("trader.core.snapshots.Fold", Counting)
+    monkeypatch.setattr("trader.core.fold_state.Fold", Counting)
+    monkeypatch.setattr("trader.replay.Fold", Counting)
+    monkeypatch.setattr("trader.replay.Waypoints", lambda: Waypoints(80))
+    monkeypatch.setattr("trader.replay.WAYPOINT_LOOK", 20)
+    quick = Player("latest", runs_home)
+    assert len(quick.events) > 600
+    quick.seek_fraction(1.0)
+    for fraction in (0.9, 0.31, 0.6, 0.05, 1.0, 0.42, 0.0):
+        folded, before = 0, quick.position
+        quick.seek_fraction(fraction)
+        assert folded <= max(100, quick.position - before + 1)
+        player.seek_fraction(fraction)
+        assert picture(quick.frame()) == picture(player.frame())
 
 
 def test_steps_move_by_slices(player: Player) -> None:
@@ -134,20 +162,26 @@ def test_a_follower_keeps_up_with_a_journal_that_is_being_written(runs_home: Pat
     source = [event for _, event in read_events(runs_home / "runs" / "backtest-1" / "journal.sqlite")]
     path = tmp_path / "runs" / "sim-1" / "journal.sqlite"
     journal = Journal(path)
+    fold, snapshots = Fold(), Snapshots(journal, 100)
     follower = None
     for i, event in enumerate(source):
         journal.append(event)
+        fold.apply(event)
         if i % 250 == 249:
             seen = sum(isinstance(e, ev.SliceClosed) for e in source[:i + 1])
             if follower is not None:
                 assert follower.poll().status.bars < seen       # not committed: not to be seen
             journal.commit()
+            snapshots.offer(fold)
             follower = follower or Follower("sim-1", tmp_path)
             assert follower.poll().status.bars == seen
     journal.close()
     assert follower is not None
     player = Player(str(path), tmp_path)
     player.seek_fraction(1.0)
-    last, whole = picture(follower.poll()), picture(player.frame())
-    assert replace(last, playback=None) == replace(whole, playback=None)
+    whole = replace(picture(player.frame()), playback=None)
+    late = Follower("sim-1", tmp_path)
+    assert late._seq > len(source) // 2                 # it begins at a snapshot
+    for watcher in (follower, late):
+        assert replace(picture(watcher.poll()), playback=None) == whole
     assert "does not run any more" in (follower.halt("too late") or "")

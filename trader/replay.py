@@ -9,6 +9,7 @@ from pathlib import Path
 from trader.core import events as ev
 from trader.core.fold import Fold
 from trader.core.journal import read_events
+from trader.core.snapshots import Waypoints, latest
 from trader.frames import Frame, PlaybackRow
 from trader.framing import Framer, Surroundings
 from trader.utils.errors import UserError
@@ -16,6 +17,7 @@ from trader.utils.run_dir import JOURNAL_FILE
 
 MARKS_SHOWN = 400
 MAX_SLICES_PER_TICK = 4_000
+WAYPOINT_LOOK = 5_000               # events between looks whether a waypoint is due
 _BREAKER_CALM = "normal"
 
 
@@ -75,7 +77,8 @@ class Player:
             self._by_kind.setdefault(kind, []).append(i)
         stride = max(1, -(-len(kinds) // MARKS_SHOWN))
         self.marks = tuple((i / len(self.events), kind) for i, kind in kinds[::stride])
-        self._restart()
+        self._waypoints = Waypoints()
+        self._stand_at(Fold())
         self._run_to_slice(0)
 
     @property
@@ -83,19 +86,22 @@ class Player:
         """The session's symbols."""
         return self._fold.book.symbols
 
-    def _restart(self) -> None:
-        self._fold = Fold()
-        self._framer = Framer(self._fold)
-        self.position = 0
+    def _stand_at(self, fold: Fold) -> None:
+        self._fold = fold
+        self._framer = Framer(fold)
+        self.position = fold.events
 
     def _run_to(self, position: int) -> None:
-        """Fold forward, or from the start when the place lies behind."""
+        """Fold forward, from the waypoint before the place when that lies behind."""
         position = min(max(position, 0), len(self.events))
         if position < self.position:
-            self._restart()
-        for event in self.events[self.position:position]:
-            self._fold.apply(event)
-        self.position = position
+            self._stand_at(self._waypoints.before(position))
+        while self.position < position:
+            near = min(position, self.position + WAYPOINT_LOOK)
+            for event in self.events[self.position:near]:
+                self._fold.apply(event)
+            self.position = near
+            self._waypoints.offer(self._fold)
 
     def _slice_number(self) -> int:
         """Slices folded so far."""
@@ -171,9 +177,8 @@ class Follower:
     def __init__(self, run: str, home: Path) -> None:
         self.path = find_run(run, home)
         self.home = home
-        self._fold = Fold()
+        self._seq, self._fold = latest(self.path)
         self._framer = Framer(self._fold)
-        self._seq = 0
 
     def poll(self) -> Frame:
         """Fold what has been committed since the last call."""

@@ -9,6 +9,7 @@ saves time.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 import logging
@@ -83,6 +84,36 @@ class Snapshots:
         return True
 
 
+class Waypoints:
+    """Snapshots in memory, for whoever walks through events forth and back: a way back begins near its end."""
+
+    def __init__(self, every: int = EVERY) -> None:
+        self._every = every
+        self._places: list[int] = []
+        self._bodies: list[bytes] = []
+        self._trades = 0
+
+    def offer(self, fold: Fold) -> None:
+        """Keep the fold where it stands when the last one kept lies far enough behind."""
+        last = self._places[-1] if self._places else 0
+        if fold.events - last < self._every:
+            return
+        self._bodies.append(fold_state.encode(fold_state.state_of(fold, last, self._trades)))
+        self._places.append(fold.events)
+        self._trades = len(fold.book.closed_trades)
+        fold.touched.clear()
+
+    def before(self, event: int) -> Fold:
+        """A fold at the last place up to ``event``; an empty one where there is none."""
+        count = bisect.bisect_right(self._places, event)
+        if not count:
+            return Fold()
+        assembly = Assembly()
+        for body in self._bodies[:count]:
+            assembly.add(fold_state.decode(body))
+        return assembly.fold()
+
+
 class Recovered(NamedTuple):
     """A journal read back: its fold, the event at which reading began, and what was mended."""
 
@@ -100,7 +131,7 @@ def recover(path: Path) -> Recovered:
         There is no journal, or it is not one.
     """
     with without_collector():
-        start, fold = _latest(path)
+        start, fold = latest(path)
         if check(path, start, fold.apply) is None:
             return Recovered(fold, start, None)
         mended, fold = mend(path), Fold()
@@ -109,8 +140,8 @@ def recover(path: Path) -> Recovered:
         return Recovered(fold, 0, mended)
 
 
-def _latest(path: Path) -> tuple[int, Fold]:
-    """The fold at the last snapshot that fits, and its event; an empty fold and 0 where none does."""
+def latest(path: Path) -> tuple[int, Fold]:
+    """The event of the last snapshot that fits, and the fold there; 0 and an empty fold where none does."""
     assembly, start = Assembly(), 0
     try:
         with contextlib.closing(read_only(path)) as db:

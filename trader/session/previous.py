@@ -8,8 +8,7 @@ from pathlib import Path
 
 from trader.core.book import Order
 from trader.core.events import CarriedOrder, CarriedPosition
-from trader.core.fold import Fold
-from trader.core.journal import mend, read_events
+from trader.core.snapshots import recover
 from trader.utils.run_dir import JOURNAL_FILE, RUN_FILE, read_facts
 
 
@@ -52,12 +51,8 @@ def runs_of(home: Path, mode: str, account: str) -> list[Path]:
 
 
 def carry_over(run: Path) -> Carried | None:
-    """Fold a run's journal to its end; None when it holds nothing. A damaged tail is quarantined first."""
-    path = run / JOURNAL_FILE
-    mended = mend(path)
-    fold = Fold()
-    for _, event in read_events(path):
-        fold.apply(event)
+    """Read a run's journal back to its end; None when it holds nothing. A damaged tail is quarantined first."""
+    fold, _, mended = recover(run / JOURNAL_FILE)
     if fold.session is None:
         return None
     book = fold.book

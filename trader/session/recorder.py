@@ -10,6 +10,7 @@ from typing import Any
 from trader.core import events as ev
 from trader.core.fold import Fold
 from trader.core.journal import Journal
+from trader.core.snapshots import Snapshots
 
 # Event log source → logger; everything else goes to the trading log.
 LOGGERS = {
@@ -31,6 +32,7 @@ class Recorder:
         self.fold = fold
         self.traded = False                     # whether it holds anything that the next session must know
         self._logged = 0
+        self._snapshots = Snapshots(journal)
 
     def sink(self, event: ev.AnyEvent) -> None:
         """Keep an event that has just been folded."""
@@ -50,6 +52,7 @@ class Recorder:
     def commit(self) -> None:
         """Everything recorded so far is on the disk when this returns; sqlite3.Error when it cannot be."""
         self.journal.commit()
+        self._snapshots.offer(self.fold)
 
     def store_summary(self, summary: dict[str, Any]) -> None:
         """The word that ``alphatrade status`` and ``runs`` read."""

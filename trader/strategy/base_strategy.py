@@ -73,8 +73,8 @@ class BaseStrategy(ABC):
 
 def held_directions(book: Book, symbols: tuple[str, ...]) -> NDArray[np.int8]:
     """+1 long, -1 short, 0 flat, shape (n_symbols,)."""
-    out = np.zeros(len(symbols), np.int8)
-    for symbol, position in book.positions.items():
-        if position.quantity and symbol in symbols:
-            out[symbols.index(symbol)] = 1 if position.quantity > 0 else -1
-    return out
+    positions = book.positions
+    return np.array([
+        0 if (held := positions.get(symbol)) is None or not held.quantity else 1 if held.quantity > 0 else -1
+        for symbol in symbols
+    ], np.int8)
