@@ -20,7 +20,7 @@ def play(engine: Engine, venue: Venue, on_slice: Callable[[int], None] | None = 
     played = 0
     halted_on = 0
     while not venue.done and (not stop_after or played < stop_after):
-        bar = venue.step()
+        bar = venue.panel.slice(venue.step())
         broker.hear()
         if engine.halted and not engine.halting.running and day_of(bar.available_ns) != halted_on:
             engine.resume("backtest", "a new session; live, a person would decide", bar.ts_ns)

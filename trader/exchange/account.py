@@ -58,15 +58,21 @@ class Account:
         if holding is None:
             self.holdings[symbol] = Holding(signed_qty, value, value)
             return signed_qty
-        if holding.qty * signed_qty < 0:
-            self._reduce(holding, signed_qty, price)
-            if not holding.qty:
-                del self.holdings[symbol]
-        else:
-            holding.qty += signed_qty
+        left = holding.qty + signed_qty
+        if not left:
+            self.realized -= value + holding.cost
+            del self.holdings[symbol]
+            return left
+        if (holding.qty > ZERO) is (signed_qty > ZERO):
             holding.cost += value
             holding.day_cost += value
-        return holding.qty
+        elif (holding.qty > ZERO) is (left > ZERO):
+            self._reduce(holding, signed_qty, price)
+        else:                                   # through zero: the other side opens at this price
+            self.realized += holding.qty * price - holding.cost
+            holding.cost = holding.day_cost = left * price
+        holding.qty = left
+        return left
 
     def begin_day(self, price_of: Callable[[str], Decimal]) -> None:
         """Measure the day's profit from here: ``price_of`` a symbol is the last session's close."""
@@ -96,14 +102,8 @@ class Account:
         return kept - before, lieu
 
     def _reduce(self, holding: Holding, signed_qty: Decimal, price: Decimal) -> None:
-        """Close shares at ``price``; what goes beyond zero opens the other side at ``price``."""
-        if abs(signed_qty) < abs(holding.qty):
-            released = (holding.cost * -signed_qty / holding.qty).quantize(_COST_QUANTUM)
-            self.realized += -signed_qty * price - released
-            holding.day_cost -= (holding.day_cost * -signed_qty / holding.qty).quantize(_COST_QUANTUM)
-            holding.qty += signed_qty
-            holding.cost -= released
-            return
-        self.realized += holding.qty * price - holding.cost
-        holding.qty += signed_qty
-        holding.cost = holding.day_cost = holding.qty * price
+        """Realise a part of a position: its share of the cost goes."""
+        released = (holding.cost * -signed_qty / holding.qty).quantize(_COST_QUANTUM)
+        self.realized += -signed_qty * price - released
+        holding.day_cost -= (holding.day_cost * -signed_qty / holding.qty).quantize(_COST_QUANTUM)
+        holding.cost -= released

@@ -30,35 +30,36 @@ class Side:
         Orders that may open a position.
     plain_limits, plain_others : int
         Orders that are not `exempt`, with a limit price alone and others.
+    alone : Decimal
+        Shares that closing orders without a group want.
     shared : dict
         Closing orders of a group, by id.
     """
 
-    __slots__ = ("_held", "limits", "openers", "orders", "plain_limits", "plain_others", "shared", "stops")
+    __slots__ = ("alone", "limits", "openers", "orders", "plain_limits", "plain_others", "shared", "stops")
 
     def __init__(self) -> None:
         self.orders: dict[str, VenueOrder] = {}
         self.limits: list[Entry] = []
         self.stops: list[Entry] = []
         self.openers = self.plain_limits = self.plain_others = 0
-        self._held = ZERO                                   # by closing orders without a group
+        self.alone = ZERO
         self.shared: dict[str, VenueOrder] = {}
 
     @property
     def held(self) -> Decimal:
         """Shares that closing orders hold; exits of one group hold them once."""
-        whole = self._held.to_integral_value()          # sums of fractions keep their digits
-        held = whole if whole == self._held else self._held
+        held = self.alone
+        if held != (whole := held.to_integral_value()):     # sums of fractions keep their digits
+            whole = held
+        if not self.shared:
+            return whole
         counted: set[str] = set()
         for order in self.shared.values():
             if order.id not in counted:
-                held += order.remaining
+                whole += order.remaining
                 counted.update(order.exits)
-        return held
-
-    def hold(self, quantity: Decimal) -> None:
-        """A closing order without a group wants so many shares more, or less."""
-        self._held += quantity
+        return whole
 
 
 NOBODY = Side()             # the side of a symbol without orders; nobody adds to it
@@ -108,8 +109,8 @@ class Book:
             side.openers += 1
         elif order.exits:
             side.shared[order.id] = order
-        else:
-            side.hold(order.remaining)
+        elif order.qty is not None:
+            side.alone += order.qty - order.filled_qty
         self._place(order, side)
         return True
 
@@ -127,8 +128,8 @@ class Book:
             side.openers -= 1
         elif order.exits:
             del side.shared[order.id]
-        elif order.filled_qty != order.qty:
-            side.hold(-order.remaining)
+        elif order.qty is not None:
+            side.alone -= order.qty - order.filled_qty
         if order.working_type == "market":
             del self.moving[order.id]
         else:

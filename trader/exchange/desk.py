@@ -12,7 +12,8 @@ from trader.exchange.identifiers import IdSource
 from trader.exchange.types import (
     BOOK_STATUSES,
     END_FIELDS,
-    FLEETING,
+    OPEN_STATUSES,
+    PENDING_STATUSES,
     QUEUED_STATUSES,
     ZERO,
     Activity,
@@ -22,6 +23,7 @@ from trader.exchange.types import (
 )
 
 ACCOUNT = "account"
+_AVERAGE_QUANTUM = Decimal("0.000001")
 _MOMENT, _ARRIVAL = attrgetter("ts_ns"), attrgetter("number")
 
 
@@ -84,11 +86,13 @@ class Desk:
         if not book.put(order):
             return
         self.working += 1
-        if order.time_in_force == "day":
+        time_in_force = order.time_in_force
+        if time_in_force == "gtc":
+            if order.expires_ns < self.next_expiry:
+                self.next_expiry = order.expires_ns
+        elif time_in_force == "day":
             self.daily[order.id] = order
-        elif order.time_in_force == "gtc":
-            self.next_expiry = min(self.next_expiry, order.expires_ns)
-        elif order.time_in_force in FLEETING:
+        else:
             self.fleeting[order.id] = order
         if order.status in QUEUED_STATUSES:
             self.queued[order.id] = order
@@ -99,7 +103,9 @@ class Desk:
         if book is None or not book.take(order):
             return
         self.working -= 1
-        (self.daily if order.time_in_force == "day" else self.fleeting).pop(order.id, None)
+        time_in_force = order.time_in_force
+        if time_in_force != "gtc":
+            (self.daily if time_in_force == "day" else self.fleeting).pop(order.id, None)
         if self.queued:
             self.queued.pop(order.id, None)
 
@@ -126,7 +132,7 @@ class Desk:
         if order.closing and not order.exits:
             side = self.side(order.column, order.side)
             if order.id in side.orders:
-                side.hold(quantity)
+                side.alone += quantity
 
     def reserve(self, order: VenueOrder) -> None:
         """Set aside what the rest of an opening order may cost."""
@@ -146,22 +152,35 @@ class Desk:
         self.event_count = seq = self.event_count + 1
         self.events.append(VenueEvent(seq, event, self.ids.next(), ts_ns, order.__copy__()))
 
-    def announce_fill(
-        self, order: VenueOrder, ts_ns: int, left: Decimal, price: Decimal, qty: Decimal, position_qty: Decimal,
-        commission: Decimal, costs: FillCosts,
+    def execute(
+        self, order: VenueOrder, ts_ns: int, price: Decimal, qty: Decimal, position_qty: Decimal, fee: Decimal,
+        costs: FillCosts,
     ) -> None:
-        """Append the trade update of a fill after which ``left`` shares remain, and the execution to the history."""
-        event = "partial_fill" if left else "fill"
-        execution_id = self.ids.next()
+        """Count a fill in its order and take a filled one out of the book; tell it, and keep it in the history."""
+        filled, value = order.filled_qty + qty, order.filled_value + qty * price
+        order.filled_qty, order.filled_value = filled, value
+        order.filled_avg_price = (value / filled).quantize(_AVERAGE_QUANTUM)
+        order.commission += fee
         order.updated_ns = ts_ns
+        left = order.remaining
+        if order.closing and not order.exits:
+            self.hold(order, -qty)
+        if left:
+            event = "partial_fill"
+            if order.status not in PENDING_STATUSES:
+                order.status = "partially_filled"
+            self.reserve(order)
+        else:
+            event = "fill"
+            self.retire(order, "filled", ts_ns)
         self.dirty.add(order.id)
+        execution_id = self.ids.next()
         self.event_count = seq = self.event_count + 1
         self.events.append(VenueEvent(
-            seq, event, execution_id, ts_ns, order.__copy__(), price, qty, position_qty, commission, costs,
+            seq, event, execution_id, ts_ns, order.__copy__(), price, qty, position_qty, fee, costs,
         ))
         self.activities.append(Activity(
-            execution_id, ts_ns, event, order.id, order.symbol, order.side, qty, price, order.filled_qty, left,
-            order.status, commission,
+            execution_id, ts_ns, event, order.id, order.symbol, order.side, qty, price, filled, left, order.status, fee,
         ))
 
     def turn(self, order: VenueOrder, kind: str) -> None:
@@ -175,7 +194,8 @@ class Desk:
     def open_up(self, order: VenueOrder, ts_ns: int) -> None:
         """An order that was queued, held or put aside starts to work."""
         order.status = "partially_filled" if order.filled_qty else "new"
-        self.queued.pop(order.id, None)
+        if self.queued:
+            self.queued.pop(order.id, None)
         self.put(order)
         self.reserve(order)
         self.announce("new", order, ts_ns)
@@ -265,14 +285,16 @@ class Desk:
             self.match_remaining(sibling, new, ts_ns)
 
     def retire(self, order: VenueOrder, status: str, ts_ns: int) -> None:
-        """Set a final status and take the order out of the book, silently."""
+        """Set a final status and take the order out of the book; whoever calls says so."""
         order.status = status
-        setattr(order, END_FIELDS[status], ts_ns)
+        if status == "filled":                  # the most frequent end
+            order.filled_ns = ts_ns
+        else:
+            setattr(order, END_FIELDS[status], ts_ns)
         self.take(order)
         if order.reserved:
             self.reserved -= order.reserved
             order.reserved = ZERO
-        self.dirty.add(order.id)
 
     def group_of(self, order: VenueOrder) -> list[VenueOrder]:
         """The other orders that end when this one is cancelled: legs, siblings, the entry of a held leg."""
@@ -285,9 +307,8 @@ class Desk:
 
     def siblings(self, order: VenueOrder) -> list[VenueOrder]:
         """Open orders of which only one may fill together with this one."""
-        return [
-            other for other in (self.orders[i] for i in order.exits if i != order.id) if other.is_open
-        ]
+        orders, own = self.orders, order.id
+        return [orders[other] for other in order.exits if other != own and orders[other].status in OPEN_STATUSES]
 
     def open_orders(self) -> list[VenueOrder]:
         """What can still trade, held legs and pending replacements too, in order of arrival."""
@@ -314,9 +335,10 @@ class Desk:
 
     def sort_events(self, first: int, first_activity: int) -> None:
         """Bring the events of one bar, made symbol by symbol, into the order of time; renumber them."""
-        if len(self.events) - first < 2:
+        tail = self.events[first:]
+        if len({event.ts_ns for event in tail}) < 2:
             return
-        tail = sorted(self.events[first:], key=_MOMENT)
+        tail.sort(key=_MOMENT)
         number = self.event_count - len(tail)
         for event in tail:
             number += 1

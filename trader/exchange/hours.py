@@ -30,6 +30,8 @@ class Hours:
         Whether it is its session's first regular, last regular, last bar.
     next_session : list of int
         The session of the first regular bar from here on.
+    inside, open_at : list of bool
+        Whether the moment before the bar lies between two bars of one session; and is in regular hours.
     """
 
     def __init__(self, panel: BarPanel) -> None:
@@ -51,14 +53,17 @@ class Hours:
         self.sessions = len(first)
         position = np.searchsorted(rows, np.arange(count + 1))
         self.next_session: list[int] = np.append(of_row, self.sessions)[position].tolist()
+        inside = np.diff(numbers, prepend=-1, append=-1) == 0
+        self.inside: list[bool] = inside.tolist()
+        self.open_at: list[bool] = (inside & np.append(regular, False)).tolist()
 
     def inside_day(self, index: int) -> bool:
         """Whether the moment before bar ``index`` lies between two bars of one session."""
-        return 0 < index < len(self.session) and self.session[index] == self.session[index - 1]
+        return self.inside[index]
 
     def open_now(self, index: int) -> bool:
         """Whether that moment is in regular hours."""
-        return self.inside_day(index) and self.regular[index]
+        return self.open_at[index]
 
     def next_open_close(self, index: int, now_ns: int) -> tuple[int, int]:
         """The next opening and the next close after now: the panel's own, then those of the exchange's calendar."""
@@ -74,7 +79,7 @@ class Hours:
         """The bar at whose end the run of bars of one kind (regular or not) ends; None between two days."""
         if not self.inside_day(index):
             return None
-        while self.inside_day(index + 1) and self.regular[index + 1] == self.regular[index]:
+        while self.inside[index + 1] and self.regular[index + 1] == self.regular[index]:
             index += 1
         return index
 

@@ -22,7 +22,7 @@ def new_order(
 ) -> VenueOrder:
     """The order before it is entered: working at once while its hours run, else queued (``accepted``)."""
     extended, time_in_force = request.extended_hours, request.time_in_force
-    works = hours.inside_day(index) if extended else hours.open_now(index)
+    works = hours.inside[index] if extended else hours.open_at[index]
     over = index >= len(hours.session)
     session = hours.sessions if over else hours.session[index] if extended else hours.next_session[index]
     rules, stop, side, kind = situation.rules, request.stop_price, request.side, request.type

@@ -6,6 +6,7 @@ A position on the path is a float from 0 (open) to 3 (close).
 from __future__ import annotations
 
 Path = tuple[float, float, float, float]
+Touch = tuple[float, float, bool]       # where on the path, at what price, and whether at once
 END = 3.0
 
 
@@ -25,19 +26,29 @@ def price_at(path: Path, position: float) -> float:
     return here + (path[corner + 1] - here) * (position - corner)
 
 
-def first_at_or_below(path: Path, level: float, start: float) -> float | None:
-    """The first position from ``start`` on where the price is at most ``level``."""
-    if price_at(path, start) <= level:
-        return start
+def fall_to(path: Path, level: float, start: float) -> Touch | None:
+    """The first time from ``start`` on that the price is at most ``level``: there, or at once where it stands."""
+    stands = price_at(path, start) if start else path[0]
+    if stands <= level:
+        return start, stands, True
     for corner in range(int(start), 3):
         there = path[corner + 1]
         if there <= level:
             here = path[corner]
-            return max(start, corner + (here - level) / (here - there))
+            position = corner + (here - level) / (here - there)
+            return (position, level, False) if position > start else (start, stands, True)
     return None
 
 
-def first_at_or_above(path: Path, level: float, start: float) -> float | None:
-    """The first position from ``start`` on where the price is at least ``level``."""
-    mirrored = (-path[0], -path[1], -path[2], -path[3])
-    return first_at_or_below(mirrored, -level, start)
+def rise_to(path: Path, level: float, start: float) -> Touch | None:
+    """The first time from ``start`` on that the price is at least ``level``, as `fall_to`."""
+    stands = price_at(path, start) if start else path[0]
+    if stands >= level:
+        return start, stands, True
+    for corner in range(int(start), 3):
+        there = path[corner + 1]
+        if there >= level:
+            here = path[corner]
+            position = corner + (level - here) / (there - here)
+            return (position, level, False) if position > start else (start, stands, True)
+    return None

@@ -12,6 +12,7 @@ from trader.core.money import to_tick
 from trader.core.panel import BarPanel
 from trader.exchange.decimals import exact
 from trader.exchange.errors import refusal
+from trader.exchange.rows import Rows
 from trader.exchange.types import Split
 
 
@@ -30,8 +31,9 @@ class Prices:
     ``session`` holds the running number of each bar's session. A price from before a split is divided by its ratio.
     """
 
-    def __init__(self, panel: BarPanel, session: list[int]) -> None:
+    def __init__(self, panel: BarPanel, rows: Rows, session: list[int]) -> None:
         self._panel = panel
+        self._rows = rows
         self._session = session
         self._known: dict[int, Decimal] = {}
         self._at = -1
@@ -71,8 +73,12 @@ class Prices:
         return None
 
     def _find(self, column: int, played: int) -> Decimal:
+        if played:
+            price = self._rows.at(played - 1)[column][3]
+            if price == price:
+                return self._in_todays_shares(price, column, played - 1, played) if self._splits else exact(price)
         closes = self._panel.close
-        for i in range(played - 1, -1, -1):
+        for i in range(played - 2, -1, -1):
             price = closes.item(i, column)
             if price == price:
                 return self._in_todays_shares(price, column, i, played)
@@ -84,8 +90,7 @@ class Prices:
 
     def _in_todays_shares(self, price: float, column: int, bar: int, played: int) -> Decimal:
         todays = exact(price)
-        if self._splits:
-            for split in self._splits.get(column, ()):
-                if bar < split.index <= played:
-                    todays = to_tick(todays / split.ratio)
+        for split in self._splits.get(column, ()):
+            if bar < split.index <= played:
+                todays = to_tick(todays / split.ratio)
         return todays

@@ -29,6 +29,7 @@ class DailyStatistics:
 
     def __init__(self, panel: BarPanel, session_of_bar: IntArray) -> None:
         self._session_of_bar = session_of_bar
+        self._known: tuple[int, list[tuple[float, float]]] = -1, []
         if not len(panel):
             self.adv = self.volatility = np.empty((0, len(panel.symbols)))
             return
@@ -43,11 +44,20 @@ class DailyStatistics:
         variance = _trailing_mean(returns**2) - _trailing_mean(returns) ** 2
         self.volatility = np.sqrt(np.maximum(variance, 0.0))
 
+    def of_session(self, session: int) -> list[tuple[float, float]]:
+        """Average volume and volatility that count in a session, by column."""
+        at, figures = self._known
+        if at != session:
+            figures = list(zip(self.adv[session].tolist(), self.volatility[session].tolist(), strict=True))
+            self._known = session, figures
+        return figures
+
     def replace(self, column: int, other: DailyStatistics, first_bar: int) -> None:
         """Take a symbol's figures from ``other``, which knows that symbol alone, from the session of a bar on."""
         first = int(self._session_of_bar[first_bar]) if first_bar < len(self._session_of_bar) else len(self.adv)
         self.adv[first:, column] = other.adv[first:, 0]
         self.volatility[first:, column] = other.volatility[first:, 0]
+        self._known = -1, []
 
 
 def _last_of_group(values: FloatArray, starts: IntArray) -> FloatArray:

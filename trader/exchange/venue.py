@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.money import MICRO_SHARE, SHARE
-from trader.core.panel import FIELDS, BarPanel, Slice
+from trader.core.panel import FIELDS, BarPanel
 from trader.exchange.account import Account
 from trader.exchange.book import NOBODY
 from trader.exchange.checks import Situation, check_client_id, plan
@@ -25,8 +25,9 @@ from trader.exchange.identifiers import IdSource
 from trader.exchange.luld import PAUSE_NS, Pause, outside_bands
 from trader.exchange.matching import Bar, play_bar, sweep
 from trader.exchange.orders import new_order
-from trader.exchange.prices import Prices
+from trader.exchange.prices import Prices, quote_around
 from trader.exchange.replacing import replacement
+from trader.exchange.rows import Rows
 from trader.exchange.splits import apply_split
 from trader.exchange.statistics import DailyStatistics
 from trader.exchange.types import (
@@ -110,7 +111,8 @@ class Venue:
         self._ends: list[int] = panel.available_ns.tolist()
         self.hours = Hours(panel)
         self.statistics = DailyStatistics(panel, self.hours.numbers)
-        self.price_book = Prices(panel, self.hours.session)
+        self._rows = Rows(panel)
+        self.price_book = Prices(panel, self._rows, self.hours.session)
         self.valuation = Valuation(self._columns, self.accounts_book, self.desk, self.price_book)
         self.configurations = Configurations()
         self.start_index = start_index
@@ -139,10 +141,16 @@ class Venue:
     @property
     def in_session(self) -> bool:
         """Whether the next bar belongs to the session of the last one: the market is open now."""
-        return self.hours.open_now(self.index)
+        return self.hours.open_at[self.index]
 
-    def step(self) -> Slice:
-        """Play bar ``index`` against all working orders and move to its end; IndexError when all are played."""
+    def step(self) -> int:
+        """Play bar ``index`` against all working orders and move to its end; IndexError when all are played.
+
+        Returns
+        -------
+        int
+            The number of the bar that was played.
+        """
         i = self.index
         if i >= len(self._starts):
             raise IndexError(f"all {len(self._starts)} bars have been played")
@@ -159,7 +167,7 @@ class Venue:
             self._end_pauses()
         if self.hours.closes[i] or self.hours.ends[i]:
             self._close(i)
-        return self.panel.slice(i)
+        return i
 
     def go_to(self, index: int) -> None:
         """Stand before bar ``index`` without playing what lies between: a fresh or restored venue's place."""
@@ -167,16 +175,16 @@ class Venue:
         self.now_ns = self._ends[index - 1] if index else (self._starts[0] if self._starts else 0)
 
     def _play(self, i: int) -> None:
-        desk, hours, panel, start = self.desk, self.hours, self.panel, self._starts[i]
+        desk, hours, start = self.desk, self.hours, self._starts[i]
         regular, opens = hours.regular[i], hours.opens[i]
         if desk.queued and (opens or not regular):
             wake(desk, start, regular=regular)
-        for symbol in sorted(self.halted):
-            suspend(desk, self._columns[symbol], start)
+        if self.halted:
+            for symbol in sorted(self.halted):
+                suspend(desk, self._columns[symbol], start)
         first, first_activity = len(desk.events), len(desk.activities)
         play_bar(
-            desk, self.accounts_book, self.fill_model, panel.low[i].tolist(), panel.high[i].tolist(),
-            self._bar, extended=not regular,
+            desk, self.accounts_book, self.fill_model, self._rows.at(i), self._bar, extended=not regular,
         )
         if desk.fleeting and regular:
             sweep(desk, start, self._ends[i], opens=opens, closes=hours.closes[i])
@@ -202,18 +210,15 @@ class Venue:
                 self.resume(symbol)
                 self.pauses.append(Pause(symbol, self.now_ns))
 
-    def _bar(self, column: int, low: float, high: float) -> Bar | None:
-        """The bar that is being played, of whose low and high somebody knows already; None where there is none."""
-        i, panel = self.index, self.panel
-        close = panel.close.item(i, column)
-        if close != close or panel.symbols[column] in self.halted:
+    def _bar(self, column: int) -> Bar | None:
+        """The bar that is being played; None where there is none."""
+        i, hours = self.index, self.hours
+        open_, high, low, close, volume = self._rows.at(i)[column]
+        if close != close or (self.halted and self.panel.symbols[column] in self.halted):
             return None
-        hours, statistics = self.hours, self.statistics
-        session = hours.session[i]
+        adv, volatility = self.statistics.of_session(hours.session[i])[column]
         return Bar(
-            panel.open.item(i, column), high, low, close,
-            panel.volume.item(i, column), self._starts[i], self._ends[i],
-            statistics.adv.item(session, column), statistics.volatility.item(session, column),
+            open_, high, low, close, volume, self._starts[i], self._ends[i], adv, volatility,
             hours.opens[i], hours.closes[i],
         )
 
@@ -252,7 +257,9 @@ class Venue:
             check_client_id(request.client_order_id)
         for check_shape in checks.shape:
             check_shape(request)
-        column = self._column(request.symbol)
+        column = self._columns.get(request.symbol)
+        if column is None:
+            raise refusal("unknown_symbol", symbol=request.symbol)
         situation = self._situation(request, column)
         for check in checks.book:
             check(request, situation)
@@ -405,9 +412,11 @@ class Venue:
                 if values is not None:
                     object.__setattr__(self.panel, name, values.copy())
             self._owns_bars = True
+            self._rows.forget()
 
     def forget_prices(self) -> None:
         """Read prices anew: bars that were played have changed."""
+        self._rows.forget()
         self.price_book.forget()
         self.valuation.forget()
 
@@ -534,7 +543,7 @@ class Venue:
         closes = holding is not None and (position > 0) is (side == SELL)
         last = reserve = self.price_book.last(column, self.index)
         if not closes:
-            reserve = self._reserve_price(request, column, last)
+            reserve = self._reserve_price(request, last)
         book = self.desk.books.get(column)
         rules, configured = self.rules, self.configurations
         return Situation(
@@ -543,15 +552,15 @@ class Venue:
             NOBODY if book is None else book.sides[side], NOBODY if book is None else book.sides[OPPOSITE[side]],
         )
 
-    def _reserve_price(self, request: OrderRequest, column: int, last: Decimal) -> Decimal:
+    def _reserve_price(self, request: OrderRequest, last: Decimal) -> Decimal:
         """What a share of an opening order may cost: its own price, else in session the market's far side."""
         if request.side == BUY:
             named = request.limit_price or request.stop_price
             if named is not None:
                 return named
-            if request.type != "market" or not self.hours.open_now(self.index):
+            if request.type != "market" or not self.hours.open_at[self.index]:
                 return last
-        _, ask = self.price_book.quote(column, self.index, self.fill_model.half_spread_bps)
+        _, ask = quote_around(last, self.fill_model.half_spread_bps)
         if request.side == BUY:
             return ask
         return max(request.limit_price or ZERO, ask * self.rules.short_reserve_factor)
