@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from trader.exchange.errors import VenueError
 from trader.exchange.fault_fields import remove_field, set_field, shift_moments
@@ -99,7 +100,7 @@ class FaultGate:
             body = msgspec.json.decode(response.body)
             status = self._venue().desk.orders[body["id"]].status
             if status in BEFORE_WORK:
-                response = response._replace(body=msgspec.json.encode({**body, "status": status}))
+                response = replace(response, body=msgspec.json.encode({**body, "status": status}))
         reply(response)
 
     # --- effects --------------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class FaultGate:
     def _rate_limit(self, fault: RateLimit, inner: Gate) -> Gate:
         error = error_response(VenueError(429, 42910000, "rate limit exceeded"))
         headers = rate_headers(fault.limit, 0, int(time.time() + fault.seconds) + 1)
-        response = error._replace(headers=(*headers, ("Retry-After", str(int(fault.seconds) or 1))))
+        response = replace(error, headers=(*headers, ("Retry-After", str(int(fault.seconds) or 1))))
         return lambda request, answer, reply: reply(response)
 
     def _server_error(self, fault: ServerError, inner: Gate) -> Gate:
@@ -182,7 +183,7 @@ def _changed_answer(inner: Gate, change: Callable[[Any], Any]) -> Gate:
         if response is None or not response.body or response.status >= 400:
             return response
         body = change(msgspec.json.decode(response.body))
-        return response._replace(body=msgspec.json.encode(body))
+        return replace(response, body=msgspec.json.encode(body))
     return lambda request, answer, reply: inner(request, answer, lambda response: reply(distort(response)))
 
 

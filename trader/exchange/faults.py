@@ -128,10 +128,10 @@ class FaultPlan:
         """Every fault that was not removed, spent ones too."""
         return list(self._armed.values())
 
-    def watches(self, kind: type[Fault]) -> bool:
-        """Whether a fault of this kind can still hit."""
+    def watches(self, *kinds: type[Fault]) -> bool:
+        """Whether a fault of one of these kinds can still hit."""
         return bool(self._armed) and any(
-            isinstance(armed.fault, kind) and not armed.spent for armed in self._armed.values()
+            isinstance(armed.fault, kinds) and not armed.spent for armed in self._armed.values()
         )
 
     def strike(self, kind: type[Fault], matches: Callable[[Any], bool], what: What) -> list[Fault]:

@@ -48,7 +48,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     websocket: bool = False
 
 
-class Response(NamedTuple):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """One answer; ``body`` is JSON unless ``content_type`` says otherwise."""
 
     status: int
@@ -58,21 +58,19 @@ class Response(NamedTuple):
 
     def wire(self, *, keep_alive: bool, extra: bytes = b"") -> bytes:
         """The bytes of head and body; ``extra`` is one more line of the head, or several, with their ends."""
-        status, body, content_type, headers = self
-        if headers:
-            extra += _lines(headers)
-        if status == 204:
-            return b"%b%b\r\n%b" % (_opening(status, "", keep_alive), extra, body)
-        opening = _opening(status, content_type if body else "", keep_alive)
-        return b"%bContent-Length: %d\r\n%b\r\n%b" % (opening, len(body), extra, body)
+        status, body = self.status, self.body
+        if self.headers:
+            extra += _lines(self.headers)
+        return b"".join((_opening(status, self.content_type, keep_alive, len(body)), extra, b"\r\n", body))
 
 
-@lru_cache(maxsize=256)
-def _opening(status: int, content_type: str, keep_alive: bool) -> bytes:
+@lru_cache(maxsize=4_096)
+def _opening(status: int, content_type: str, keep_alive: bool, length: int) -> bytes:
     """The lines of an answer's head that are the same for many."""
-    kind = f"Content-Type: {content_type}\r\n" if content_type else ""
+    kind = f"Content-Type: {content_type}\r\n" if length else ""
     connection = "" if keep_alive else "Connection: close\r\n"
-    return f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}\r\n{kind}{connection}".encode("latin-1")
+    size = "" if status == 204 else f"Content-Length: {length}\r\n"
+    return f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}\r\n{kind}{connection}{size}".encode("latin-1")
 
 
 @lru_cache(maxsize=1_024)
@@ -103,32 +101,22 @@ class Head(NamedTuple):
     asks: bool                      # for leave to send the body
 
 
-class Heads:
-    """Heads by their bytes, as read; holds a bounded number of short ones, the oldest goes first.
+class Heads(dict[bytes, Head]):
+    """Heads by their bytes (to the end of the empty line), as read; the oldest of a bounded number of short ones goes.
 
     A head alone decides what is read from it, so that nothing kept here can grow old. Only heads whose body has a
     known length are kept.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, Head] = {}
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def get(self, data: bytes) -> Head | None:
-        """A head that is known; ``data`` goes to the end of its empty line."""
-        return self._known.get(data)
-
     def read(self, data: bytes) -> Head:
         """A head, known or not; VenueError when it is none."""
-        head = self._known.get(data)
+        head = self.get(data)
         if head is None:
             head = read_head(data[:-4])
             if len(data) <= KNOWN_BYTES and not (head.chunked or head.asks or head.request.websocket):
-                if len(self._known) >= KNOWN_HEADS:
-                    del self._known[next(iter(self._known))]
-                self._known[data] = head
+                if len(self) >= KNOWN_HEADS:
+                    del self[next(iter(self))]
+                self[data] = head
         return head
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from itertools import count
 from math import inf
 from time import monotonic
 from typing import Protocol
@@ -47,18 +48,27 @@ Upgrade = Callable[[asyncio.Transport, Request, bytes], Upgraded]
 
 
 class Service:
-    """What connections serve: answers, upgrades (None: refused), and the register of those that are open."""
+    """What connections serve: answers, upgrades (None: refused), and the register of those that are open.
 
-    def __init__(self, answer: Answer, upgrade: Upgrade | None, gate: Callable[[], Gate | None]) -> None:
+    ``settle`` is called after each answer, before the next request: what nobody waits for has its time there, the
+    answer is on its way by then if it can be.
+    """
+
+    def __init__(
+        self, answer: Answer, upgrade: Upgrade | None, gate: Callable[[], Gate | None],
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
         self.answer = answer
         self.upgrade = upgrade
         self.gate = gate
+        self.settle = settle
         self.heads = Heads()
         self.connections: set[HttpConnection] = set()
         self.buffer = bytearray(READ_BYTES)     # what a connection hears passes through here, one at a time
+        self.view = memoryview(self.buffer)
         self._clock: asyncio.TimerHandle | None = None
-        self._mark = os.urandom(8).hex().encode()
-        self._count = 0
+        # The line of an answer's head that names it, as Alpaca's have one; never the same twice.
+        self.names = map((b"X-Request-ID: %b%%016x\r\n" % os.urandom(8).hex().encode()).__mod__, count(1))
 
     def enter(self, connection: HttpConnection) -> bool:
         """A connection is open; whether there is room for it."""
@@ -73,11 +83,6 @@ class Service:
         if not self.connections and self._clock is not None:
             self._clock.cancel()
             self._clock = None
-
-    def request_id(self) -> bytes:
-        """The line of an answer's head that names it, as Alpaca's have one; never the same twice."""
-        self._count += 1
-        return b"X-Request-ID: %b%016x\r\n" % (self._mark, self._count)
 
     def _wind(self) -> None:
         seconds = min(REQUEST_SECONDS, IDLE_SECONDS, LINGER_SECONDS) / LOOKS
@@ -137,7 +142,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         return self._service.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.hear(bytes(memoryview(self._service.buffer)[:nbytes]))
+        self.hear(self._service.view[:nbytes].tobytes())
 
     def hear(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -157,6 +162,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self.due = monotonic() + IDLE_SECONDS
         self._serve(request)
         self._flush()
+        self._service.settle()
 
     def pause_writing(self) -> None:
         self._choked = True
@@ -191,6 +197,7 @@ class HttpConnection(asyncio.BufferedProtocol):
                 self._hand_over(request)
                 return
             self._serve(request)
+            self._service.settle()
             if self._unsent:
                 size += len(self._unsent[-1])
                 if size > MAX_UNSENT:
@@ -250,11 +257,16 @@ class HttpConnection(asyncio.BufferedProtocol):
                         self.transport.resume_reading()
                     self._work()
 
-        gate(request, lambda: self._service.answer(request), reply)
+        def answer() -> Response:
+            response = self._service.answer(request)
+            self._service.settle()
+            return response
+
+        gate(request, answer, reply)
         at_once = False
 
     def _send(self, response: Response, *, keep_alive: bool) -> None:
-        self._unsent.append(response.wire(keep_alive=keep_alive, extra=self._service.request_id()))
+        self._unsent.append(response.wire(keep_alive=keep_alive, extra=next(self._service.names)))
         if not keep_alive:
             self._flush()
             self._close()
@@ -273,7 +285,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             return
         self._deaf = True
         self.due = monotonic() + LINGER_SECONDS
-        self.transport.write(error_response(error).wire(keep_alive=False, extra=self._service.request_id()))
+        self.transport.write(error_response(error).wire(keep_alive=False, extra=next(self._service.names)))
         self.transport.write_eof()
 
     # --- the end --------------------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ class Pace:
         Real time × so many, or no time of its own.
     paused : bool
         Time stands still.
+    walking : bool
+        Somebody's steps are under way.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Pace:
     ) -> None:
         self.speed: Speed = checked_speed(speed)
         self.paused = False
+        self.walking = False
         self._venue = venue
         self._turn = turn
         self._readers = Readers(sockets)
@@ -90,11 +93,6 @@ class Pace:
     def running(self) -> bool:
         """Whether the venue moves by itself."""
         return self.speed != LOCKSTEP and not self.paused and not self._venue.done
-
-    @property
-    def walking(self) -> bool:
-        """Whether somebody's steps are under way."""
-        return self._walk is not None
 
     def set_speed(self, speed: Speed) -> None:
         """Change the pace, at once; ValueError for what is no speed."""
@@ -109,7 +107,7 @@ class Pace:
     def stop(self) -> list[asyncio.Task[None]]:
         """Cancel the steps that are under way; their tasks. What waits for their end waits for ever."""
         self._waiting.clear()
-        if self._walk is None:
+        if self._walk is None or not self.walking:
             return []
         self._walk.cancel()
         return [self._walk]
@@ -195,24 +193,25 @@ class Pace:
             await self._readers.wait()
             while turned():
                 await self._readers.wait()
-            self._walk = None
+            self.walking = False
             self._changed.set()
             waiting, self._waiting = self._waiting, []
             for act in waiting:
                 self.after_walk(act)
 
+        self.walking = True
         self._walk = asyncio.create_task(go_on(), name="venue step")
 
     def after_walk(self, act: Callable[[], None]) -> None:
         """Do something now, or when the steps that are under way have ended."""
-        if self._walk is None:
+        if not self.walking:
             act()
         else:
             self._waiting.append(act)
 
     def gate(self, inner: Gate | None) -> Gate | None:
         """What stands before requests: ``inner``, and while steps are under way their end."""
-        if self._walk is None:
+        if not self.walking:
             return inner
 
         def wait(request: Request, answer: Callable[[], Response], reply: Reply) -> None:

@@ -51,4 +51,5 @@ class RateLimiter:
 
 def with_headers(response: Response, headers: Headers) -> Response:
     """An answer with more headers."""
-    return Response(response.status, response.body, response.content_type, (*response.headers, *headers))
+    told = (*response.headers, *headers) if response.headers else headers
+    return Response(response.status, response.body, response.content_type, told)

@@ -136,7 +136,7 @@ class ExchangeServer:
         self._restarting: asyncio.Task[None] | None = None
         self._store = persist
         self._keys = dict(api_keys) if api_keys is not None else None
-        self._clients = Service(self.answer, self._upgrade, self._gate)
+        self._clients = Service(self.answer, self._upgrade, self._gate, self.settle)
         self._controllers = Service(
             lambda request: answer_control(self, request), None, lambda: control_gate(self),
         )
@@ -170,7 +170,7 @@ class ExchangeServer:
 
     async def _open(self) -> None:
         """Listen for clients, anew after each absence."""
-        self._clients = Service(self.answer, self._upgrade, self._gate)
+        self._clients = Service(self.answer, self._upgrade, self._gate, self.settle)
         self._main, self.port = await self._listen(self._clients, self.host, self.port)
 
     async def _listen(self, service: Service, host: str, port: int) -> tuple[asyncio.Server, int]:
@@ -270,9 +270,9 @@ class ExchangeServer:
     # --- requests -------------------------------------------------------------------------------------------
 
     def answer(self, request: Request) -> Response:
-        """Answer one REST request: authorize, find, run, make durable; trade updates leave right after."""
+        """Answer one REST request: authorize, find, run, make durable. Whoever calls settles the rest afterwards."""
         key = request.headers.get("apca-api-key-id", "")
-        headers, limited = self._limiter.count(key) if self._limiter is not None else ((), None)
+        headers, limited = ((), None) if self._limiter is None else self._limiter.count(key)
         try:
             if not self._authorized(key, request.headers.get("apca-api-secret-key", "")):
                 raise refusal("unauthorized")
@@ -287,13 +287,14 @@ class ExchangeServer:
         except Exception:
             log.exception("the venue failed on %s %s", request.method, request.path)
             response = error_response(refusal("internal"))
-        self.settle()
+        if self._store is not None:
+            self.settle()
         return with_headers(response, headers) if headers else response
 
     def _gate(self) -> Gate | None:
         """What stands before the answers now: the caller's own gate, else armed faults, steps under way, or nothing."""
         gate = self.gate
-        if gate is None and (self.faults.watches(RequestFault) or self.faults.watches(PassStatus)):
+        if gate is None and self.faults.watches(RequestFault, PassStatus):
             gate = self._fault_gate
         return self.pace.gate(gate) if self.pace.walking else gate
 
@@ -317,7 +318,7 @@ class ExchangeServer:
         return len(self._clients.connections)
 
     def settle(self) -> None:
-        """Make what changed durable and tell it soon, after the answer that is being made."""
+        """Make what changed durable and tell it soon, after the answers that wait to be written."""
         desk = self.venue.desk
         if not (desk.dirty or desk.events):
             return
