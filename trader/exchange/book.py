@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 from decimal import Decimal
 from math import inf
 
+from trader.exchange.decimals import rough
 from trader.exchange.types import BUY, SELL, ZERO, VenueOrder
 
 # How near the order is to the market (a rising price meets the lowest level first: its sign is turned), its number.
@@ -96,10 +97,10 @@ class Book:
 
     def put(self, order: VenueOrder) -> bool:
         """Take an order in; False when it is here already."""
-        side = self.sides[order.side]
-        if order.id in side.orders:
+        side, key = self.sides[order.side], order.id
+        if key in side.orders:
             return False
-        side.orders[order.id] = order
+        side.orders[key] = order
         if order.order_class == "simple":
             if order.type == "limit":
                 side.plain_limits += 1
@@ -108,16 +109,19 @@ class Book:
         if not order.closing:
             side.openers += 1
         elif order.exits:
-            side.shared[order.id] = order
+            side.shared[key] = order
         elif order.qty is not None:
             side.alone += order.qty - order.filled_qty
-        self._place(order, side)
+        if order.working_type == "market":
+            self.moving[key] = order
+        else:
+            self._place(order, side)
         return True
 
     def take(self, order: VenueOrder) -> bool:
         """Let an order go; False when it is not here."""
-        side = self.sides[order.side]
-        if side.orders.pop(order.id, None) is None:
+        side, key = self.sides[order.side], order.id
+        if side.orders.pop(key, None) is None:
             return False
         if order.order_class == "simple":
             if order.type == "limit":
@@ -127,11 +131,11 @@ class Book:
         if not order.closing:
             side.openers -= 1
         elif order.exits:
-            del side.shared[order.id]
+            del side.shared[key]
         elif order.qty is not None:
             side.alone -= order.qty - order.filled_qty
         if order.working_type == "market":
-            del self.moving[order.id]
+            del self.moving[key]
         else:
             self._displace(order)
         return True
@@ -146,10 +150,15 @@ class Book:
 
     def reached(self, low: float, high: float) -> list[VenueOrder]:
         """The orders that a bar of this range can touch."""
-        found = [
-            order for order in self.moving.values()
-            if order.working_type == "market" or _moves(order, low, high)
-        ]
+        found = []
+        for order in self.moving.values():
+            if order.working_type != "market":          # a trailing stop: set off, or carried along
+                hwm = rough(order.hwm or ZERO)
+                if (low > order.stop_level and high <= hwm) if order.sign < 0 else (
+                    high < order.stop_level and low >= hwm
+                ):
+                    continue
+            found.append(order)
         if low <= self.floor:
             for entries in (self._buys.limits, self._sells.stops):
                 for level, _, order in reversed(entries):
@@ -199,17 +208,13 @@ class Book:
         entries.pop()
         buys, sells = self._buys, self._sells
         if entries is buys.limits or entries is sells.stops:
-            self.floor = max(_nearest(buys.limits), _nearest(sells.stops))
+            self.floor = _nearer(buys.limits, sells.stops)
         else:
-            self.ceiling = -max(_nearest(sells.limits), _nearest(buys.stops))
+            self.ceiling = -_nearer(sells.limits, buys.stops)
 
 
-def _nearest(entries: list[Entry]) -> float:
-    return entries[-1][0] if entries else -inf
-
-
-def _moves(order: VenueOrder, low: float, high: float) -> bool:
-    """Whether a bar of this range sets a trailing stop off or carries it along."""
-    if order.sign < 0:
-        return low <= order.stop_level or high > order.hwm_level
-    return high >= order.stop_level or low < order.hwm_level
+def _nearer(one: list[Entry], other: list[Entry]) -> float:
+    """How near the nearest entry of two lists is."""
+    if one and other:
+        return max(one[-1][0], other[-1][0])
+    return one[-1][0] if one else other[-1][0] if other else -inf

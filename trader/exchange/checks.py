@@ -101,7 +101,7 @@ def check_size(request: OrderRequest) -> None:
             raise refusal("unprocessable", detail="notional must be at least 1.00")
         if request.notional != request.notional.quantize(CENT):
             raise refusal("unprocessable", detail="notional is limited to 2 decimals")
-    elif size == size.to_integral_value():
+    elif not size % SHARE:
         return
     elif size != size.quantize(MICRO_SHARE):
         raise refusal("unprocessable", detail="qty is limited to 9 decimals")
@@ -132,12 +132,12 @@ def _misgiven(kind: str, name: str, price: Decimal | None) -> VenueError:
 
 def check_exits(request: OrderRequest) -> None:
     """The prices of the legs are on the tick."""
-    for field, price in (
-        ("take_profit.limit_price", request.take_profit), ("stop_loss.stop_price", request.stop_loss),
-        ("stop_loss.limit_price", request.stop_loss_limit),
-    ):
-        if price is not None:
-            check_tick(field, price)
+    if request.take_profit is not None:
+        check_tick("take_profit.limit_price", request.take_profit)
+    if request.stop_loss is not None:
+        check_tick("stop_loss.stop_price", request.stop_loss)
+    if request.stop_loss_limit is not None:
+        check_tick("stop_loss.limit_price", request.stop_loss_limit)
 
 
 def check_distance(request: OrderRequest) -> None:
@@ -196,11 +196,9 @@ def check_class(request: OrderRequest) -> None:
     """The legs that a class needs, and the types that may carry them."""
     kind = request.order_class
     if kind in ("bracket", "oco"):
-        for name, leg in (
-            ("take_profit.limit_price", request.take_profit), ("stop_loss.stop_price", request.stop_loss)
-        ):
-            if leg is None:
-                raise refusal("unprocessable", detail=f"{kind} orders require {name}")
+        if request.take_profit is None or request.stop_loss is None:
+            name = "take_profit.limit_price" if request.take_profit is None else "stop_loss.stop_price"
+            raise refusal("unprocessable", detail=f"{kind} orders require {name}")
     elif (request.take_profit is None) == (request.stop_loss is None):
         raise refusal("unprocessable", detail="oto orders require either take_profit or stop_loss")
     if kind == "oco" and request.type != "limit":
@@ -219,25 +217,30 @@ def check_hours(request: OrderRequest) -> None:
 
 def check_geometry(request: OrderRequest, situation: Situation) -> None:
     """Exits lie on their sides of the base price, at least a cent away; so do plain stops of the market."""
-    up = 1 if (request.side == BUY) != (request.order_class == "oco") else -1
+    oco, last = request.order_class == "oco", situation.last_price
+    up = (request.side == BUY) is not oco
     if request.order_class == "simple":
-        if request.stop_price is not None and (request.stop_price - situation.last_price) * up <= 0:
-            word = "greater" if up > 0 else "less"
-            detail = f"stop price must be {word} than the current price"
-            raise refusal("unprocessable", {"base_price": str(situation.last_price)}, detail=detail)
+        stop = request.stop_price
+        if stop is not None and (stop <= last if up else stop >= last):
+            detail = f"stop price must be {'greater' if up else 'less'} than the current price"
+            raise refusal("unprocessable", {"base_price": str(last)}, detail=detail)
         return
-    base = situation.last_price if request.limit_price is None else request.limit_price
-    if request.order_class == "oco" and request.take_profit is not None:
-        base = request.take_profit
-    for field, price, direction, bases in (
-        ("take_profit.limit_price", request.take_profit, up, () if request.order_class == "oco" else (base,)),
-        ("stop_loss.stop_price", request.stop_loss, -up, (base, situation.last_price)),
-    ):
-        for beyond in bases:
-            if price is not None and (price - beyond) * direction < CENT:
-                sign, word = ("+", ">=") if direction > 0 else ("-", "<=")
-                detail = f"{field} must be {word} base_price {sign} 0.01"
-                raise refusal("unprocessable", {"base_price": str(beyond)}, detail=detail)
+    base = request.take_profit if oco else request.limit_price
+    if base is None:
+        base = last
+    if request.take_profit is not None and not oco:
+        _check_beyond("take_profit.limit_price", request.take_profit, base, above=up)
+    if request.stop_loss is not None:
+        _check_beyond("stop_loss.stop_price", request.stop_loss, base, above=not up)
+        if base is not last:
+            _check_beyond("stop_loss.stop_price", request.stop_loss, last, above=not up)
+
+
+def _check_beyond(field: str, price: Decimal, base: Decimal, *, above: bool) -> None:
+    if (price - base if above else base - price) < CENT:
+        sign, word = ("+", ">=") if above else ("-", "<=")
+        detail = f"{field} must be {word} base_price {sign} 0.01"
+        raise refusal("unprocessable", {"base_price": str(base)}, detail=detail)
 
 
 def check_position(request: OrderRequest, situation: Situation) -> None:

@@ -16,3 +16,11 @@ def exact(number: float) -> Decimal:
 def rough(number: Decimal) -> float:
     """The float next to a decimal."""
     return float(number)
+
+
+def rounded(number: float, unit: int, quantum: Decimal) -> Decimal:
+    """What a float prints as, rounded to 1 / ``unit`` (which is ``quantum``), half to even."""
+    scaled = number * unit
+    if 0.49999 < scaled % 1.0 < 0.50001 or scaled > 1e10:       # a half, or near one; too few digits to see one
+        return Decimal(repr(number)).quantize(quantum)
+    return Decimal(round(scaled)) * quantum

@@ -75,7 +75,8 @@ class Desk:
         self.dirty.add(order.id)
         if order.status in BOOK_STATUSES:
             self.put(order)
-        self.reserve(order)
+        if not order.closing:
+            self.reserve(order)
 
     def put(self, order: VenueOrder) -> None:
         """Into the book, where it may be already."""
@@ -96,18 +97,6 @@ class Desk:
             self.fleeting[order.id] = order
         if order.status in QUEUED_STATUSES:
             self.queued[order.id] = order
-
-    def take(self, order: VenueOrder) -> None:
-        """Out of the book, where it may not be."""
-        book = self.books.get(order.column)
-        if book is None or not book.take(order):
-            return
-        self.working -= 1
-        time_in_force = order.time_in_force
-        if time_in_force != "gtc":
-            (self.daily if time_in_force == "day" else self.fleeting).pop(order.id, None)
-        if self.queued:
-            self.queued.pop(order.id, None)
 
     def sort_anew(self, column: int) -> None:
         """Put a symbol's orders in their places again after their prices and quantities have changed."""
@@ -135,7 +124,7 @@ class Desk:
                 side.alone += quantity
 
     def reserve(self, order: VenueOrder) -> None:
-        """Set aside what the rest of an opening order may cost."""
+        """Set aside what the rest of an order may cost; closing orders cost nothing."""
         if order.closing:
             return
         amount = ZERO
@@ -162,7 +151,7 @@ class Desk:
         order.filled_avg_price = (value / filled).quantize(_AVERAGE_QUANTUM)
         order.commission += fee
         order.updated_ns = ts_ns
-        left = order.remaining
+        left = ZERO if order.qty is None else order.qty - filled
         if order.closing and not order.exits:
             self.hold(order, -qty)
         if left:
@@ -197,7 +186,8 @@ class Desk:
         if self.queued:
             self.queued.pop(order.id, None)
         self.put(order)
-        self.reserve(order)
+        if not order.closing:
+            self.reserve(order)
         self.announce("new", order, ts_ns)
 
     def put_aside(self, order: VenueOrder, status: str, ts_ns: int) -> None:
@@ -291,7 +281,14 @@ class Desk:
             order.filled_ns = ts_ns
         else:
             setattr(order, END_FIELDS[status], ts_ns)
-        self.take(order)
+        book = self.books.get(order.column)
+        if book is not None and book.take(order):
+            self.working -= 1
+            time_in_force = order.time_in_force
+            if time_in_force != "gtc":
+                (self.daily if time_in_force == "day" else self.fleeting).pop(order.id, None)
+            if self.queued:
+                self.queued.pop(order.id, None)
         if order.reserved:
             self.reserved -= order.reserved
             order.reserved = ZERO
@@ -336,7 +333,7 @@ class Desk:
     def sort_events(self, first: int, first_activity: int) -> None:
         """Bring the events of one bar, made symbol by symbol, into the order of time; renumber them."""
         tail = self.events[first:]
-        if len({event.ts_ns for event in tail}) < 2:
+        if len(tail) < 2 or len({event.ts_ns for event in tail}) < 2:
             return
         tail.sort(key=_MOMENT)
         number = self.event_count - len(tail)

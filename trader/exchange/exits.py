@@ -4,44 +4,39 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trader.core.money import to_tick
-from trader.exchange.decimals import rough
+from trader.core.money import CENT, to_tick
+from trader.exchange.decimals import rough, rounded
 from trader.exchange.identifiers import IdSource
 from trader.exchange.types import OPPOSITE, ZERO, OrderRequest, VenueOrder
+
+_NEAR_A_DOLLAR = 1.001          # above it ticks are cents for certain
 
 
 def entry_legs(entry: VenueOrder, request: OrderRequest, ids: IdSource, known: int) -> list[VenueOrder]:
     """Held exits of an entry, linked both ways; ``known`` orders exist already."""
+    side, profit, loss = OPPOSITE[entry.side], request.take_profit, request.stop_loss
     legs: list[VenueOrder] = []
-    side = OPPOSITE[entry.side]
-    if request.take_profit is not None:
-        legs.append(_leg(entry, ids, known + 2, side, "held", limit=request.take_profit))
-    if request.stop_loss is not None:
-        legs.append(_stop_leg(entry, request, ids, known + 2 + len(legs), side, "held"))
-    exits = tuple(leg.id for leg in legs)
+    if profit is not None:
+        legs.append(_leg(entry, ids, known + 2, side, "held", profit, None))
+    if loss is not None:
+        legs.append(_leg(entry, ids, known + 2 + len(legs), side, "held", request.stop_loss_limit, loss))
+    entry.legs = exits = tuple([leg.id for leg in legs])
     for leg in legs:
         leg.exits = exits
-    entry.legs = exits
     return legs
 
 
 def oco_leg(order: VenueOrder, request: OrderRequest, ids: IdSource, known: int) -> list[VenueOrder]:
     """The stop that excludes the OCO's limit order; both work at once."""
-    leg = _stop_leg(order, request, ids, known + 2, order.side, order.status)
+    leg = _leg(order, ids, known + 2, order.side, order.status, request.stop_loss_limit, request.stop_loss)
     order.legs = (leg.id,)
     order.exits = leg.exits = (order.id, leg.id)
     return [leg]
 
 
-def _stop_leg(
-    parent: VenueOrder, request: OrderRequest, ids: IdSource, number: int, side: str, status: str
-) -> VenueOrder:
-    return _leg(parent, ids, number, side, status, limit=request.stop_loss_limit, stop=request.stop_loss)
-
-
 def _leg(
     parent: VenueOrder, ids: IdSource, number: int, side: str, status: str,
-    limit: Decimal | None = None, stop: Decimal | None = None,
+    limit: Decimal | None, stop: Decimal | None,
 ) -> VenueOrder:
     kind = "limit" if stop is None else ("stop" if limit is None else "stop_limit")
     leg = VenueOrder(
@@ -59,5 +54,9 @@ def _leg(
 
 def follow(order: VenueOrder) -> None:
     """Set the stop of a trailing stop behind its best price so far, on the tick."""
-    order.stop_level = order.trail_from(order.hwm_level)
-    order.stop_price = to_tick(repr(round(order.stop_level, 9)))
+    factor, distance = order.trail
+    level = order.stop_level = order.hwm_level * factor + distance
+    if level > _NEAR_A_DOLLAR:
+        order.stop_price = rounded(round(level, 9), 100, CENT)
+    else:
+        order.stop_price = to_tick(repr(round(level, 9)))

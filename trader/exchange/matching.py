@@ -17,10 +17,10 @@ import msgspec
 from trader.backtest.realistic_fills import BPS, NO_COSTS, FillCosts, RealisticFillSimulator
 from trader.core.money import MICRO_SHARE
 from trader.exchange.account import Account
-from trader.exchange.decimals import exact, rough
+from trader.exchange.decimals import exact, rough, rounded
 from trader.exchange.desk import Desk
 from trader.exchange.exits import follow
-from trader.exchange.path import END, Path, Touch, bar_path, fall_to, price_at, rise_to
+from trader.exchange.path import END, Path, bar_path, price_at
 from trader.exchange.rows import Row
 from trader.exchange.types import (
     FLEETING,
@@ -35,6 +35,9 @@ from trader.exchange.types import (
 
 _FILL_QUANTUM = Decimal("0.0001")
 _ARRIVAL = attrgetter("number")
+
+
+Touch = tuple[float, float, bool]       # where on the path, at what price, and whether at once
 
 
 class Bar(msgspec.Struct, frozen=True, gc=False):
@@ -56,47 +59,52 @@ class Bar(msgspec.Struct, frozen=True, gc=False):
 def touch(order: VenueOrder, path: Path, start: float) -> Touch | None:
     """The order's first touch from ``start`` on: limits at the limit or better, stops at the stop or worse."""
     kind = order.working_type
-    if kind == "limit":
-        return fall_to(path, order.limit_level, start) if order.sign > 0 else rise_to(path, order.limit_level, start)
     if kind == "trailing_stop":
         return trailing_touch(order, path, start)
-    return rise_to(path, order.stop_level, start) if order.sign > 0 else fall_to(path, order.stop_level, start)
+    if kind == "limit":
+        level, rising = order.limit_level, order.sign < 0
+    else:
+        level, rising = order.stop_level, order.sign > 0
+    here = price_at(path, start) if start else path[0]
+    if here >= level if rising else here <= level:
+        return start, here, True
+    for corner in range(int(start), 3):
+        there = path[corner + 1]
+        if there >= level if rising else there <= level:
+            before = path[corner]
+            position = corner + (level - before) / (there - before)
+            return (position, level, False) if position > start else (start, here, True)
+    return None
 
 
 def trailing_touch(order: VenueOrder, path: Path, start: float) -> Touch | None:
     """Where the path turns back to a stop that follows its best price; the best price is kept in the order."""
-    sign = -order.sign              # +1 where the best price is the highest
-    position, price = start, price_at(path, start)
-    best = order.hwm_level
+    selling = order.sign < 0        # then the best price is the highest
+    position, price = start, price_at(path, start) if start else path[0]
+    best, (factor, distance) = order.hwm_level, order.trail
+    found: Touch | None = None
     for corner in range(int(start), int(END) + 1):
-        best = sign * max(sign * best, sign * price)
+        if price > best if selling else price < best:
+            best = price
         if corner >= END:
             break
         ahead = path[corner + 1]
-        stop = order.trail_from(best)
-        if sign * (price - stop) <= 0.0:
-            _keep_best(order, best)
-            return position, price, position == start
-        if sign * (ahead - stop) <= 0.0:
-            _keep_best(order, best)
-            return corner + (path[corner] - stop) / (path[corner] - ahead), stop, False
+        stop = best * factor + distance
+        if price <= stop if selling else price >= stop:
+            found = position, price, position == start
+            break
+        if ahead <= stop if selling else ahead >= stop:
+            found = corner + (path[corner] - stop) / (path[corner] - ahead), stop, False
+            break
         position, price = corner + 1.0, ahead
     _keep_best(order, best)
-    return None
+    return found
 
 
 def _keep_best(order: VenueOrder, best: float) -> None:
     if best != order.hwm_level:
-        order.hwm = Decimal(repr(round(best, 9)))
+        order.hwm = exact(round(best, 9))
         follow(order)
-
-
-def rounded(price: float) -> Decimal:
-    """What the price prints as, to four decimals, half to even; halves and huge prices take the longer way."""
-    scaled = price * 1e4
-    if 0.49999 < scaled % 1.0 < 0.50001 or scaled > 1e10:
-        return Decimal(repr(price)).quantize(_FILL_QUANTUM)
-    return Decimal(round(scaled)) * _FILL_QUANTUM
 
 
 class BarMatch:
@@ -118,10 +126,10 @@ class BarMatch:
 
         In an ``extended`` bar only those act that ask for extended hours.
         """
+        queue = self._queue
         for order in orders:
             if order.status not in IDLE_STATUSES and (order.extended_hours or not extended):
                 self._expect(order, 0.0)
-        queue = self._queue
         while queue:
             position, _, order, price, immediate = heappop(queue)
             if order.status not in OPEN_STATUSES:
@@ -149,7 +157,10 @@ class BarMatch:
         if kind == "market" and not start:
             heappush(self._queue, (start, order.number, order, self._bar.open, True))
             return
-        path = self._path or self._draw()
+        path = self._path
+        if path is None:
+            bar = self._bar
+            self._path = path = bar_path(bar.open, bar.high, bar.low, bar.close)
         if kind == "market":
             heappush(self._queue, (start, order.number, order, price_at(path, start), True))
             return
@@ -159,21 +170,16 @@ class BarMatch:
         if found is None:
             return
         position, price, immediate = found
-        if immediate or not (fleeting or self._stop_comes_first(order, path, start)):
+        if immediate or not (fleeting or (order.exits and self._stop_comes_first(order, path, start))):
             heappush(self._queue, (position, order.number, order, price, immediate))
 
-    def _draw(self) -> Path:
-        bar = self._bar
-        self._path = path = bar_path(bar.open, bar.high, bar.low, bar.close)
-        return path
-
     def _stop_comes_first(self, order: VenueOrder, path: Path, start: float) -> bool:
-        if not order.exits or order.working_type != "limit":
+        if order.working_type != "limit":
             return False
-        return any(
-            other.working_type in STOP_BECOMES and touch(other, path, start) is not None
-            for other in self._desk.siblings(order)
-        )
+        for other in self._desk.siblings(order):
+            if other.working_type in STOP_BECOMES and touch(other, path, start) is not None:
+                return True
+        return False
 
     def _fill(self, order: VenueOrder, position: float, reference: float, immediate: bool) -> None:
         """Fill what the bar's volume allows at the price that the market had, or cancel what has nothing to close."""
@@ -181,9 +187,10 @@ class BarMatch:
         ts_ns = bar.start_ns + int((bar.end_ns - bar.start_ns) * (position / END)) if position else bar.start_ns
         if order.qty is None:
             self._price_notional(order, reference, immediate)
-        wanted = order.remaining
+        wanted, account = order.remaining, self._account
         if order.closing:
-            held = self._account.quantity(order.symbol)
+            holding = account.holdings.get(order.symbol)
+            held = ZERO if holding is None else holding.qty
             most = -held if order.sign > 0 else held
             if most < wanted:
                 wanted = most
@@ -202,7 +209,7 @@ class BarMatch:
         self._capacity -= size
         price, costs = self._price(order, reference, immediate, size)
         fee = quantity * exact(self._model.commission_per_share)
-        held = self._account.book_fill(order.symbol, quantity if order.sign > 0 else -quantity, price, fee)
+        held = account.book_fill(order.symbol, quantity if order.sign > 0 else -quantity, price, fee)
         self._desk.execute(order, ts_ns, price, quantity, held, fee, costs)
         if order.exits:
             self._end_siblings(order, ts_ns)
@@ -227,7 +234,7 @@ class BarMatch:
         costs = self._model.costs(sign, quantity, reference, bar.close, bar.volume, bar.adv, bar.volatility)
         spread, permanent, temporary, adverse = costs
         total = spread + permanent + temporary + adverse
-        price = rounded(reference * (1.0 + sign * total / BPS))
+        price = rounded(reference * (1.0 + sign * total / BPS), 10_000, _FILL_QUANTUM)
         if limit is not None and (price > limit if sign > 0 else price < limit):
             room = max(0.0, sign * (order.limit_level / reference - 1.0) * BPS)
             share = room / total if total else 0.0

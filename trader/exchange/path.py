@@ -6,7 +6,6 @@ A position on the path is a float from 0 (open) to 3 (close).
 from __future__ import annotations
 
 Path = tuple[float, float, float, float]
-Touch = tuple[float, float, bool]       # where on the path, at what price, and whether at once
 END = 3.0
 
 
@@ -24,31 +23,3 @@ def price_at(path: Path, position: float) -> float:
         return path[3]
     here = path[corner]
     return here + (path[corner + 1] - here) * (position - corner)
-
-
-def fall_to(path: Path, level: float, start: float) -> Touch | None:
-    """The first time from ``start`` on that the price is at most ``level``: there, or at once where it stands."""
-    stands = price_at(path, start) if start else path[0]
-    if stands <= level:
-        return start, stands, True
-    for corner in range(int(start), 3):
-        there = path[corner + 1]
-        if there <= level:
-            here = path[corner]
-            position = corner + (here - level) / (here - there)
-            return (position, level, False) if position > start else (start, stands, True)
-    return None
-
-
-def rise_to(path: Path, level: float, start: float) -> Touch | None:
-    """The first time from ``start`` on that the price is at least ``level``, as `fall_to`."""
-    stands = price_at(path, start) if start else path[0]
-    if stands >= level:
-        return start, stands, True
-    for corner in range(int(start), 3):
-        there = path[corner + 1]
-        if there >= level:
-            here = path[corner]
-            position = corner + (level - here) / (there - here)
-            return (position, level, False) if position > start else (start, stands, True)
-    return None

@@ -12,7 +12,7 @@ from trader.core.money import to_tick
 from trader.core.panel import BarPanel
 from trader.exchange.decimals import exact
 from trader.exchange.errors import refusal
-from trader.exchange.rows import Rows
+from trader.exchange.rows import Row, Rows
 from trader.exchange.types import Split
 
 
@@ -37,6 +37,7 @@ class Prices:
         self._session = session
         self._known: dict[int, Decimal] = {}
         self._at = -1
+        self._row: Row = []                             # the last played
         self._splits: dict[int, list[Split]] = {}
 
     def split(self, column: int, split: Split) -> None:
@@ -53,6 +54,7 @@ class Prices:
         if self._at != played:
             self._at = played
             self._known.clear()
+            self._row = self._rows.at(played - 1) if played else []
         price = self._known.get(column)
         if price is None:
             price = self._known[column] = self._find(column, played)
@@ -74,7 +76,7 @@ class Prices:
 
     def _find(self, column: int, played: int) -> Decimal:
         if played:
-            price = self._rows.at(played - 1)[column][3]
+            price = self._row[column][3]
             if price == price:
                 return self._in_todays_shares(price, column, played - 1, played) if self._splits else exact(price)
         closes = self._panel.close

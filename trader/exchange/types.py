@@ -148,11 +148,12 @@ class VenueOrder(msgspec.Struct, gc=False):
         """The best price so far as a float; 0 where it does not trail."""
         return 0.0 if self.hwm is None else rough(self.hwm)
 
-    def trail_from(self, best: float) -> float:
-        """The stop level of a trailing stop whose best price is ``best``: below it for sells, above for buys."""
+    @property
+    def trail(self) -> tuple[float, float]:
+        """Factor and distance from the best price to a trailing stop: below it for sells, above for buys."""
         if self.trail_price is not None:
-            return best + self.sign * rough(self.trail_price)
-        return best * (1.0 + self.sign * rough(self.trail_percent or ZERO) / 100.0)
+            return 1.0, self.sign * rough(self.trail_price)
+        return 1.0 + self.sign * rough(self.trail_percent or ZERO) / 100.0, 0.0
 
 
 class VenueEvent(msgspec.Struct, gc=False):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from decimal import ROUND_DOWN, Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
@@ -27,7 +28,7 @@ from trader.exchange.matching import Bar, play_bar, sweep
 from trader.exchange.orders import new_order
 from trader.exchange.prices import Prices, quote_around
 from trader.exchange.replacing import replacement
-from trader.exchange.rows import Rows
+from trader.exchange.rows import Row, Rows
 from trader.exchange.splits import apply_split
 from trader.exchange.statistics import DailyStatistics
 from trader.exchange.types import (
@@ -182,9 +183,10 @@ class Venue:
         if self.halted:
             for symbol in sorted(self.halted):
                 suspend(desk, self._columns[symbol], start)
+        row = self._rows.at(i)
         first, first_activity = len(desk.events), len(desk.activities)
         play_bar(
-            desk, self.accounts_book, self.fill_model, self._rows.at(i), self._bar, extended=not regular,
+            desk, self.accounts_book, self.fill_model, row, partial(self._bar, row), extended=not regular,
         )
         if desk.fleeting and regular:
             sweep(desk, start, self._ends[i], opens=opens, closes=hours.closes[i])
@@ -210,10 +212,10 @@ class Venue:
                 self.resume(symbol)
                 self.pauses.append(Pause(symbol, self.now_ns))
 
-    def _bar(self, column: int) -> Bar | None:
+    def _bar(self, row: Row, column: int) -> Bar | None:
         """The bar that is being played; None where there is none."""
         i, hours = self.index, self.hours
-        open_, high, low, close, volume = self._rows.at(i)[column]
+        open_, high, low, close, volume = row[column]
         if close != close or (self.halted and self.panel.symbols[column] in self.halted):
             return None
         adv, volatility = self.statistics.of_session(hours.session[i])[column]
