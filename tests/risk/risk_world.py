@@ -12,7 +12,7 @@ from trader.core.history import History
 from trader.core.panel import BarPanel
 from trader.execution.impact_model import AlmgrenChrissModel
 from trader.risk.params import RiskParams
-from trader.risk.pipeline import RiskPipeline
+from trader.risk.pipeline import TABLES, RiskPipeline
 
 SYMBOLS = ("AAPL", "MSFT", "GOOG", "FB", "XYZ")
 BAR_NS = 900 * 10**9
@@ -107,11 +107,17 @@ class World:
         return key
 
 
+def checks_of(verdict: ev.RiskVerdict) -> tuple[ev.RuleCheck, ...]:
+    """Every rule's word."""
+    return ev.checks_of(verdict, TABLES)
+
+
 def last(verdict: ev.RiskVerdict) -> ev.RuleCheck:
     """The check that decided."""
-    decided = [check for check in verdict.checks if check.action != "allow"]
-    return decided[-1] if decided else verdict.checks[-1]
+    checks = checks_of(verdict)
+    decided = [check for check in checks if check.action != "allow"]
+    return decided[-1] if decided else checks[-1]
 
 
 def check_of(verdict: ev.RiskVerdict, rule: str) -> ev.RuleCheck:
-    return next(check for check in verdict.checks if check.rule == rule)
+    return next(check for check in checks_of(verdict) if check.rule == rule)

@@ -5,7 +5,7 @@ from decimal import Decimal
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from risk_world import BARS, SYMBOLS, World, last
+from risk_world import BARS, SYMBOLS, World, checks_of, last
 
 from trader.core import events as ev
 from trader.risk.params import RiskParams
@@ -44,7 +44,7 @@ def test_an_entry_never_grows_is_whole_and_within_its_limits(w, symbol, side, qu
     assert verdict.quantity == verdict.quantity.to_integral_value()
     assert (verdict.action == "veto") == (verdict.quantity == 0)
     assert (verdict.action == "allow") == (verdict.quantity == intent.quantity)
-    assert all(c.action != "veto" for c in verdict.checks[:-1])
+    assert all(c.action != "veto" for c in checks_of(verdict)[:-1])
     if verdict.action != "veto":
         p, equity, price = w.risk.params, w.book.equity, w.price(symbol)
         after = abs(float(w.book.quantity(symbol))) * price + float(verdict.quantity) * price
@@ -73,6 +73,33 @@ def test_the_same_question_has_the_same_answer(w, symbol, side, quantity):
     first = w.risk.vet(intent, w.book, w.history)
     w.risk._recent.clear()
     assert ev.encode(first) == ev.encode(w.risk.vet(intent, w.book, w.history))
+
+
+def test_a_verdict_brings_numbers_and_the_journal_knows_the_rules():
+    w = World(days=15)
+    w.play(12 * BARS)
+    told = w.risk.opening(w.now)[0]
+    assert isinstance(told, ev.RiskRules)
+    w.book.apply(ev.decode(ev.encode(told)))
+    intent = w.intent(quantity=100_000)
+    verdict = ev.decode(ev.encode(w.risk.vet(intent, w.book, w.history)))
+    w.book.apply(intent)
+    w.book.apply(verdict)
+    checks = w.book.orders[intent.client_order_id].checks
+    assert checks == checks_of(verdict)
+    assert [check.rule for check in checks] == [rule.rule for rule in told.tables["entry"]][:len(checks)]
+    assert len(verdict.used) == len(verdict.limits) == len(checks)
+    assert all(check in checks for check in verdict.checks)
+    assert len(verdict.checks) < len(checks)
+    assert all((check.action, check.code) == ("allow", "OK") for check in checks if check not in verdict.checks)
+    assert last(verdict).action == "shrink"
+
+
+def test_a_verdict_without_a_table_is_told_by_its_checks():
+    check = ev.RuleCheck(1, "position", "veto", "POSITION_LIMIT", 0.3, 0.2, "%")
+    verdict = ev.RiskVerdict(ts=1, client_order_id="o", symbol="XYZ", action="veto", quantity_asked=Decimal(1),
+                             quantity=Decimal(0), checks=(check,))
+    assert checks_of(verdict) == (check,)
 
 
 def test_two_runs_over_the_same_events_say_the_same():

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from risk_world import BARS, World, check_of, last
+from risk_world import BARS, World, check_of, checks_of, last
 
 from trader.core import events as ev
 from trader.risk.gauges import FORM_RULES
@@ -31,9 +31,9 @@ def test_a_modest_entry_passes_all_rules_in_the_order_of_the_layers():
     verdict = w.vet(quantity=10)
     assert verdict.action == "allow"
     assert verdict.quantity == verdict.quantity_asked == 10
-    assert len(verdict.checks) == len(ENTRY_RULES)
-    assert [c.layer for c in verdict.checks] == sorted(c.layer for c in verdict.checks)
-    assert {c.layer for c in verdict.checks} == {1, 2, 3, 4}
+    assert len(checks_of(verdict)) == len(ENTRY_RULES)
+    assert [c.layer for c in checks_of(verdict)] == sorted(c.layer for c in checks_of(verdict))
+    assert {c.layer for c in checks_of(verdict)} == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize(("limit", "value", "rule", "code", "fits"), [
@@ -101,7 +101,7 @@ def test_sanity_refuses_unsound_orders(change, code):
     base = w.intent()
     fields = {f: getattr(base, f) for f in base.__struct_fields__} | change
     verdict = w.risk.vet(ev.OrderIntent(**fields), w.book, w.history)
-    assert (verdict.action, last(verdict).code, len(verdict.checks)) == ("veto", code, 1)
+    assert (verdict.action, last(verdict).code, len(checks_of(verdict))) == ("veto", code, 1)
 
 
 def test_sanity_cuts_to_whole_shares_and_needs_equity():
@@ -303,7 +303,7 @@ def test_exits_only_reduce_and_are_not_sent_twice():
 def test_every_rule_that_can_be_part_full_has_a_gauge():
     w = world()
     gauges = w.risk.gauges(w.now, w.book, w.history)
-    rules = {c.rule for c in w.vet().checks} | {"reduce_only"}
+    rules = {c.rule for c in checks_of(w.vet())} | {"reduce_only"}
     assert {g.rule for g in gauges} == rules - FORM_RULES
     assert len(ENTRY_RULES) + len(EXIT_RULES) >= len(rules)
     assert all(np.isfinite([g.used, g.limit]).all() for g in gauges)

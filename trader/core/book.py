@@ -120,12 +120,14 @@ class Book:
         self.positions: dict[str, Position] = {}
         self.orders: dict[str, Order] = {}
         self.open_orders: dict[str, Order] = {}
+        self.open_entries: dict[str, Order] = {}        # of them, those that add exposure
         self.stopped_entries: dict[str, Order] = {}     # a symbol's newest entry that named a stop
         self.lean = False                               # keep no word on how orders came about, as backtests do
         self.changes = 0                                # of orders, positions or cash; a slice is none
         self._shares: dict[str, float] = {}             # of the positions, in their order, for the slice's valuation
         self._open_by_symbol: dict[str, dict[str, Order]] = {}
         self.by_broker_id: dict[str, str] = {}
+        self.rules: dict[str, tuple[ev.RuleName, ...]] = {}     # what the verdicts' numbers stand for
         self.closed_trades: list[ClosedTrade] = []
         self.wins = 0                                   # of them, with a profit net of fees
         self.realized = ZERO
@@ -139,7 +141,7 @@ class Book:
         self._on_slice = self._slice_closed
         self._handlers: dict[type, Callable[..., None]] = {
             ev.SessionStarted: self._session_started, ev.SliceClosed: self._on_slice,
-            ev.OrderIntent: self._intent, ev.RiskVerdict: self._verdict,
+            ev.RiskRules: self._told_rules, ev.OrderIntent: self._intent, ev.RiskVerdict: self._verdict,
             ev.OrderSubmitting: self._submitting, ev.OrderAccepted: self._accepted,
             ev.OrderRejected: self._rejected, ev.OrderUnknown: self._unknown, ev.LegKnown: self._leg,
             ev.OrderAdopted: self._adopted, ev.OrderFilled: self._filled,
@@ -153,13 +155,19 @@ class Book:
     @property
     def buying_power(self) -> float:
         """Dollars for new exposure: margin times equity, less what is held and what is on order."""
-        pending = sum(self._order_value(order) for order in self.open_orders.values() if order.role in ENTRY_ROLES)
+        pending = sum(map(self._order_value, self.open_entries.values()))
         return max(0.0, self.mode_margin * self.equity - self.gross - pending)
 
     def quantity(self, symbol: str) -> Decimal:
         """Signed shares held."""
         position = self.positions.get(symbol)
         return position.quantity if position else ZERO
+
+    def values(self) -> dict[str, float]:
+        """Signed dollars held by symbol, at marks; before its first bar a position counts at what it cost."""
+        marks = self.marks
+        return {symbol: held * (marks[symbol] if symbol in marks else float(self.positions[symbol].average_price))
+                for symbol, held in self._shares.items()}
 
     def open_orders_of(self, symbol: str) -> list[Order]:
         """Open orders of a symbol, legs included."""
@@ -219,15 +227,19 @@ class Book:
         if state not in TERMINAL:
             self._open(order)
         else:
-            if self.open_orders.pop(order.client_order_id, None) is not None:
-                del self._open_by_symbol[order.symbol][order.client_order_id]
-            if self.lean:
-                order.checks = ()
+            key = order.client_order_id
+            if self.open_orders.pop(key, None) is not None:
+                self.open_entries.pop(key, None)
+                del self._open_by_symbol[order.symbol][key]
         return True
 
     def _open(self, order: Order) -> None:
-        self.open_orders[order.client_order_id] = order
-        self._open_by_symbol.setdefault(order.symbol, {})[order.client_order_id] = order
+        key = order.client_order_id
+        if key in self.open_orders:
+            return
+        self.open_orders[key] = self._open_by_symbol.setdefault(order.symbol, {})[key] = order
+        if order.role in ENTRY_ROLES:
+            self.open_entries[key] = order
 
     def _session_started(self, event: ev.SessionStarted) -> None:
         self.symbols = event.symbols
@@ -307,9 +319,13 @@ class Book:
         if order.stop_loss is not None and order.role in ENTRY_ROLES:
             self.stopped_entries[order.symbol] = order
 
+    def _told_rules(self, event: ev.RiskRules) -> None:
+        self.rules = event.tables
+
     def _verdict(self, event: ev.RiskVerdict) -> None:
         order = self.orders[event.client_order_id]
-        order.checks = event.checks
+        if not self.lean:
+            order.checks = ev.checks_of(event, self.rules)
         last = event.checks[-1].code if event.checks and event.action != "allow" else ""
         self._move(order, News.DENY if event.action == "veto" else News.APPROVE, event.ts, last)
         order.quantity = event.quantity if event.action != "veto" else order.quantity

@@ -7,6 +7,7 @@ refers to anything that could refer back, so the cycle collector need not look a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
@@ -207,15 +208,47 @@ class RuleCheck(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     message: str = ""
 
 
+class RuleName(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A rule's place: its layer, its name, the unit of its readings."""
+
+    layer: int
+    rule: str
+    unit: str
+
+
+class RiskRules(Event, frozen=True, kw_only=True):
+    """The rules that intents meet, in their order: told once, so that verdicts need bring numbers alone."""
+
+    tables: dict[str, tuple[RuleName, ...]]
+
+
 class RiskVerdict(Event, frozen=True, kw_only=True):
-    """What the four layers said to one intent."""
+    """What the four layers said to one intent; :func:`checks_of` tells it rule by rule.
+
+    ``used`` and ``limits`` are the readings of the rules of the table ``rules``, up to the one that refused;
+    ``checks`` are those that had more to say than these. Without a table, ``checks`` are all.
+    """
 
     client_order_id: str
     symbol: str
     action: str                                 # allow | shrink | veto
     quantity_asked: Decimal
     quantity: Decimal
-    checks: tuple[RuleCheck, ...]
+    checks: tuple[RuleCheck, ...] = ()
+    rules: str = ""
+    used: list[float] = []
+    limits: list[float] = []
+
+
+def checks_of(verdict: RiskVerdict, tables: Mapping[str, tuple[RuleName, ...]]) -> tuple[RuleCheck, ...]:
+    """Every rule's word; ``tables`` are those of the session's :class:`RiskRules`."""
+    table = tables.get(verdict.rules)
+    if table is None:
+        return verdict.checks
+    said = {check.rule: check for check in verdict.checks}
+    return tuple(
+        said.get(rule.rule) or RuleCheck(rule.layer, rule.rule, "allow", "OK", used, limit, rule.unit)
+        for rule, used, limit in zip(table, verdict.used, verdict.limits, strict=False))
 
 
 class OrderSubmitting(Event, frozen=True, kw_only=True):
@@ -446,8 +479,8 @@ class HaltLifted(Event, frozen=True, kw_only=True):
 
 AnyEvent = (
     SessionStarted | SessionEnded | Note | SliceClosed | DataIssue | ModelLoaded | Predictions | ModelHealth
-    | TrainingProgress | StrategyChanged | OrderIntent | RiskVerdict | OrderSubmitting | OrderAccepted
-    | OrderRejected | OrderUnknown | LegKnown | OrderAdopted | OrderFilled | OrderCancelRequested
+    | TrainingProgress | StrategyChanged | RiskRules | OrderIntent | RiskVerdict | OrderSubmitting
+    | OrderAccepted | OrderRejected | OrderUnknown | LegKnown | OrderAdopted | OrderFilled | OrderCancelRequested
     | OrderCanceled | OrderExpired | OrderWorking | OrderReplaced | OrderAnomaly | CashAdjusted
     | PositionAdjusted | Reconciled | RiskGauges | BreakerChanged | DegradationChanged | ConnectionChanged
     | HaltLatched | HaltProgress | HaltFinished | HaltLifted

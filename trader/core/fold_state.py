@@ -24,6 +24,7 @@ class BookState(msgspec.Struct, gc=False):
     positions: list[Position]
     open_orders: list[str]
     stopped_entries: dict[str, str]
+    rules: dict[str, tuple[ev.RuleName, ...]]
     changes: int
     wins: int
     realized: Decimal
@@ -74,8 +75,8 @@ class FoldState(msgspec.Struct, gc=False):
 _SAME = ("session", "ended", "strategy", "now_ns", "events", "bars", "last_slice_ts", "halt", "degradation",
          "connections", "breakers", "models", "health", "training", "latencies_ms", "equity", "equity_stride",
          "log_count", "counts")
-_SAME_IN_BOOK = ("symbols", "cash", "mode_margin", "now_ns", "day", "marks", "changes", "wins", "realized", "fees",
-                 "equity", "gross", "net", "peak_equity", "day_start_equity", "slices")
+_SAME_IN_BOOK = ("symbols", "rules", "cash", "mode_margin", "now_ns", "day", "marks", "changes", "wins", "realized",
+                 "fees", "equity", "gross", "net", "peak_equity", "day_start_equity", "slices")
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(FoldState).decode

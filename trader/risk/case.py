@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from trader.core.book import Book, Order
-from trader.core.events import OrderIntent, RuleCheck
+from trader.core.events import OrderIntent
 from trader.core.history import History
 from trader.core.money import ZERO
 from trader.core.orders import OrderState
@@ -18,9 +18,9 @@ from trader.risk.facts import MarketFacts
 from trader.risk.params import RiskParams
 from trader.risk.state import SystemState
 from trader.risk.tail import TailRisk
+from trader.risk.verdicts import Ruling
 
 ENTRY = "entry"
-Ruling = tuple[RuleCheck, Decimal]
 
 
 class ImpactModel(Protocol):
@@ -53,13 +53,22 @@ class Case(msgspec.Struct, gc=False):
     equity: float
     held: Decimal                               # signed shares
     held_value: float                           # signed dollars
-    pending: dict[str, float]                   # signed dollars of open entries by symbol, this one left out
+    values: dict[str, float]                    # signed dollars held by symbol; none for an exit
+    pending: dict[str, float]                   # signed dollars of other open entries by symbol; none for an exit
+    pending_gross: float                        # dollars of them
+    gross: float                                # dollars held and pending
     working: list[Order]                        # open orders of the symbol, this one left out
     day_loss: float                             # share of the day's starting equity, 0 or more
     drawdown: float                             # share of the peak, 0 or more
 
 
-Rule = Callable[[Case, Decimal], Ruling]
+class Rule(NamedTuple):
+    """A rule: its place in the journal's table, and what it says to a case and the quantity left of it."""
+
+    layer: int
+    name: str
+    unit: str                                   # of its readings: $ | % | bps | /min | s | x | level
+    judge: Callable[[Case, Decimal], Ruling]
 
 
 def build_case(
@@ -70,14 +79,14 @@ def build_case(
     """Gather the numbers of an intent from the books."""
     symbol, own = intent.symbol, intent.client_order_id
     pending: dict[str, float] = {}
-    working: list[Order] = []
-    for order in book.open_orders.values():
-        if order.client_order_id == own:
-            continue
-        if order.symbol == symbol:
-            working.append(order)
-        if order.role == ENTRY:
-            pending[order.symbol] = pending.get(order.symbol, 0.0) + order_value(order, book)
+    values: dict[str, float] = {}
+    if intent.role == ENTRY:
+        values = book.values()
+        for order in book.open_entries.values():
+            if order.client_order_id != own:
+                pending[order.symbol] = pending.get(order.symbol, 0.0) + order_value(order, book)
+    pending_gross = sum(map(abs, pending.values()))
+    working = [order for order in book.open_orders_of(symbol) if order.client_order_id != own]
     mark = book.marks.get(symbol, intent.signal_price)
     stated = intent.limit_price or intent.stop_price
     price = float(stated) if stated else mark
@@ -85,8 +94,8 @@ def build_case(
     held = position.quantity if position else ZERO
     return Case(
         intent, book, history, params, state, facts, impact, breakers, tail, orders_last_minute,
-        1 if intent.side == "buy" else -1, price, book.equity, held, float(held) * mark, pending, working,
-        day_loss, drawdown,
+        1 if intent.side == "buy" else -1, price, book.equity, held, float(held) * mark, values, pending,
+        pending_gross, book.gross + pending_gross, working, day_loss, drawdown,
     )
 
 

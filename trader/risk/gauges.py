@@ -32,9 +32,7 @@ def measure(
 ) -> tuple[Gauge, ...]:
     """One gauge a rule, in the order of the layers."""
     equity = book.equity if book.equity > 0.0 else 1.0
-    held: dict[str, float] = {}
-    for symbol, position in book.positions.items():
-        held[symbol] = float(position.quantity) * book.marks.get(symbol, float(position.average_price))
+    held = book.values()
     pending: dict[str, float] = {}
     stops: set[str] = set()
     entries = unknown = 0

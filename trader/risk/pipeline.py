@@ -6,7 +6,17 @@ from collections import deque
 
 from trader.core.book import Book
 from trader.core.clock import MINUTE_NS
-from trader.core.events import AnyEvent, BreakerChanged, Gauge, OrderIntent, RiskGauges, RiskVerdict, RuleCheck
+from trader.core.events import (
+    AnyEvent,
+    BreakerChanged,
+    Gauge,
+    OrderIntent,
+    RiskGauges,
+    RiskRules,
+    RiskVerdict,
+    RuleCheck,
+    RuleName,
+)
 from trader.core.history import History
 from trader.core.money import ZERO
 from trader.core.panel import Slice
@@ -19,14 +29,22 @@ from trader.risk.gauges import Worst, measure, moved
 from trader.risk.params import LIMITS, RiskParams
 from trader.risk.state import SystemState
 from trader.risk.tail import TailRisk
+from trader.risk.verdicts import Word, check_of
 
 ENTRY_RULES: tuple[Rule, ...] = (
     *layer1_pre_trade.ENTRY_RULES, *layer2_execution.ENTRY_RULES, *layer3_portfolio.ENTRY_RULES,
     *layer4_system.ENTRY_RULES,
 )
 EXIT_RULES: tuple[Rule, ...] = (*layer1_pre_trade.EXIT_RULES, *layer2_execution.EXIT_RULES)
-_ORDER_VALUE, _PARTICIPATION, _IMPACT = (ENTRY_RULES.index(rule) for rule in (
-    layer1_pre_trade.order_value, layer1_pre_trade.participation, layer1_pre_trade.impact))
+_NAMES = [rule.name for rule in ENTRY_RULES]
+_ORDER_VALUE, _PARTICIPATION, _IMPACT = map(_NAMES.index, ("order_value", "participation", "impact"))
+# The tables of the journal: what an entry meets, and what everything else does.
+OTHER = "exit"
+TABLES: dict[str, tuple[RuleName, ...]] = {
+    name: tuple(RuleName(rule.layer, rule.name, rule.unit) for rule in rules)
+    for name, rules in ((ENTRY, ENTRY_RULES), (OTHER, EXIT_RULES))
+}
+_ENTRY_JUDGES, _EXIT_JUDGES = (tuple(rule.judge for rule in rules) for rules in (ENTRY_RULES, EXIT_RULES))
 
 
 class RiskPipeline:
@@ -100,13 +118,25 @@ class RiskPipeline:
             self._orders_since(intent.ts - MINUTE_NS), loss, drawdown,
         )
         quantity = intent.quantity
+        used: list[float] = []
+        limits: list[float] = []
         checks: list[RuleCheck] = []
         action = "allow"
-        for rule in ENTRY_RULES if entry else EXIT_RULES:
-            check, quantity = rule(case, quantity)
-            checks.append(check)
-            if check.action != "allow":
-                action = check.action
+        table = ENTRY if entry else OTHER
+        for judge in _ENTRY_JUDGES if entry else _EXIT_JUDGES:
+            ruling = judge(case, quantity)
+            if type(ruling) is tuple:
+                reading, limit = ruling
+                used.append(reading)
+                limits.append(limit)
+                continue
+            assert isinstance(ruling, Word)
+            checks.append(check_of(TABLES[table][len(used)], ruling))
+            used.append(ruling.used)
+            limits.append(ruling.limit)
+            quantity = ruling.quantity
+            if ruling.action != "allow":
+                action = ruling.action
                 if action == "veto":
                     break
         if action == "veto":
@@ -114,10 +144,11 @@ class RiskPipeline:
         else:
             self._recent.append(intent.ts)
         if entry:
-            self._keep_worst(checks)
+            self._keep_worst(used)
         return RiskVerdict(
             ts=intent.ts, client_order_id=intent.client_order_id, symbol=intent.symbol, action=action,
-            quantity_asked=intent.quantity, quantity=quantity, checks=tuple(checks),
+            quantity_asked=intent.quantity, quantity=quantity, checks=tuple(checks), rules=table, used=used,
+            limits=limits,
         )
 
     def _orders_since(self, start: int) -> int:
@@ -126,14 +157,14 @@ class RiskPipeline:
             recent.popleft()
         return len(recent)
 
-    def _keep_worst(self, checks: list[RuleCheck]) -> None:
-        worst, reached = self._worst, len(checks)
+    def _keep_worst(self, used: list[float]) -> None:
+        worst, reached = self._worst, len(used)
         if reached > _ORDER_VALUE:
-            worst.order_value = max(worst.order_value, checks[_ORDER_VALUE].used)
+            worst.order_value = max(worst.order_value, used[_ORDER_VALUE])
         if reached > _PARTICIPATION:
-            worst.participation = max(worst.participation, checks[_PARTICIPATION].used)
+            worst.participation = max(worst.participation, used[_PARTICIPATION])
         if reached > _IMPACT:
-            worst.impact_bps = max(worst.impact_bps, checks[_IMPACT].used)
+            worst.impact_bps = max(worst.impact_bps, used[_IMPACT])
 
     def _losses(self, book: Book) -> tuple[float, float]:
         equity = book.equity
@@ -147,8 +178,8 @@ class RiskPipeline:
         )
 
     def opening(self, ts: int) -> list[AnyEvent]:
-        """Every breaker's state at the start of a session, so that a screen shows them from the first moment."""
-        return [breaker.reading(ts) for breaker in self.breakers.values()]
+        """The rules' tables, and every breaker's state, so that a screen shows them from the first moment."""
+        return [RiskRules(ts=ts, tables=TABLES), *(breaker.reading(ts) for breaker in self.breakers.values())]
 
     # --- watching ----------------------------------------------------------------------------------------
 
@@ -205,7 +236,7 @@ class RiskPipeline:
     def gauges(self, ts: int, book: Book, history: History) -> tuple[Gauge, ...]:
         """The state of every limit now."""
         self.tail.refresh(self.facts, history)
-        tail = self.tail.var(self.tail.exposures(book, {})) if book.positions else 0.0
+        tail = self.tail.var(self.tail.exposures(book.values(), {})) if book.positions else 0.0
         return measure(
             book, self.params, self.system, self.breakers, tail, self._orders_since(ts - MINUTE_NS), self._worst,
         )

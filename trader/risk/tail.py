@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from trader.core.book import Book
 from trader.core.history import History
 from trader.core.panel import FloatArray
 from trader.risk.facts import MarketFacts
@@ -63,19 +62,15 @@ class TailRisk:
         """Whether there are scenarios at all."""
         return len(self._scenarios) > 0
 
-    def exposures(self, book: Book, pending: dict[str, float]) -> FloatArray:
-        """Signed dollars by column: positions at marks plus entries on the way."""
-        columns, marks = self._column, book.marks
+    def exposures(self, held: dict[str, float], pending: dict[str, float]) -> FloatArray:
+        """Signed dollars by column: positions plus entries on the way."""
+        columns = self._column
         out = [0.0] * len(columns)
-        for symbol, position in book.positions.items():
-            i = columns.get(symbol)
-            if i is not None:
-                mark = marks.get(symbol)
-                out[i] += float(position.quantity) * (float(position.average_price) if mark is None else mark)
-        for symbol, value in pending.items():
-            i = columns.get(symbol)
-            if i is not None:
-                out[i] += value
+        for dollars in (held, pending):
+            for symbol, value in dollars.items():
+                i = columns.get(symbol)
+                if i is not None:
+                    out[i] += value
         return np.array(out)
 
     def var(self, exposures: FloatArray) -> float:

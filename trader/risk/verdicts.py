@@ -1,66 +1,74 @@
-"""How rules word their checks: allow, shrink to what fits, veto."""
+"""How rules word their rulings: two numbers where all is well; a shrink to what fits or a veto with words."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from trader.core.events import RuleCheck
+import msgspec
+
+from trader.core.events import RuleCheck, RuleName
 from trader.core.money import ZERO
-from trader.risk.case import Ruling
 
 OK = "OK"
 
 
-def allow(layer: int, rule: str, used: float, limit: float, unit: str, quantity: Decimal, code: str = OK) -> Ruling:
-    """The rule has nothing against the quantity."""
-    return RuleCheck(layer, rule, "allow", code, used, limit, unit), quantity
+class Word(msgspec.Struct, frozen=True, gc=False):
+    """A ruling that numbers alone do not tell. ``quantity`` is what it leaves."""
+
+    used: float
+    limit: float
+    action: str                                 # allow | shrink | veto
+    code: str
+    quantity: Decimal
+    message: str = ""
+    subject: str = ""                           # what is used up: "<subject> <used> of <limit>" becomes the message
 
 
-def veto(layer: int, rule: str, code: str, used: float, limit: float, unit: str, message: str) -> Ruling:
+Ruling = tuple[float, float] | Word             # (used, limit): the rule has nothing against the quantity
+
+
+def veto(code: str, used: float, limit: float, message: str) -> Word:
     """The rule refuses."""
-    return RuleCheck(layer, rule, "veto", code, used, limit, unit, message), ZERO
+    return Word(used, limit, "veto", code, ZERO, message)
 
 
 def cap(
-    layer: int, rule: str, code: str, *, base: float, per_share: float, limit: float, quantity: Decimal,
-    scale: float, unit: str, subject: str,
+    code: str, base: float, per_share: float, limit: float, quantity: Decimal, scale: float, subject: str,
 ) -> Ruling:
     """Hold ``base + quantity × per_share`` within ``limit``; ``used`` and ``limit`` are reported over ``scale``."""
     after = base + float(quantity) * per_share
     if after <= limit * (1.0 + 1e-12):
-        return allow(layer, rule, after / scale, limit / scale, unit, quantity)
+        return after / scale, limit / scale
     fits = int((limit - base) / per_share + 1e-9) if limit > base else 0
-    return shrink(
-        layer, rule, code, fits, quantity, used=after / scale, limit=limit / scale, unit=unit, subject=subject,
-    )
+    return shrink(code, fits, quantity, after / scale, limit / scale, subject)
 
 
-def shrink(
-    layer: int, rule: str, code: str, fits: int, quantity: Decimal, *, used: float, limit: float, unit: str,
-    subject: str,
-) -> Ruling:
+def shrink(code: str, fits: int, quantity: Decimal, used: float, limit: float, subject: str) -> Ruling:
     """Cut to ``fits`` whole shares; a veto where not even one fits."""
     if fits >= quantity:
-        return allow(layer, rule, used, limit, unit, quantity)
-    numbers = f"{subject} {_show(used, unit)} of {_show(limit, unit)}"
+        return used, limit
     if fits < 1:
-        return veto(layer, rule, code, used, limit, unit, numbers)
-    message = f"{numbers}: {quantity} → {fits} shares"
-    return RuleCheck(layer, rule, "shrink", code, used, limit, unit, message), Decimal(fits)
+        return Word(used, limit, "veto", code, ZERO, subject=subject)
+    return Word(used, limit, "shrink", code, Decimal(fits), f"{quantity} → {fits} shares", subject)
 
 
 def scaled(
-    layer: int, rule: str, code: str, multiplier: float, asked: Decimal, quantity: Decimal, *, used: float,
-    limit: float, unit: str, subject: str,
+    code: str, multiplier: float, asked: Decimal, quantity: Decimal, used: float, limit: float, subject: str,
 ) -> Ruling:
     """Hold the quantity within ``multiplier`` × what was asked: multipliers of several rules meet in their minimum."""
     if multiplier >= 1.0:
-        return allow(layer, rule, used, limit, unit, quantity)
+        return used, limit
     fits = int(float(asked) * multiplier + 1e-9)
-    return shrink(
-        layer, rule, code, fits, quantity, used=used, limit=limit, unit=unit,
-        subject=f"size × {multiplier:g}: {subject}",
-    )
+    return shrink(code, fits, quantity, used, limit, f"size × {multiplier:g}: {subject}")
+
+
+def check_of(rule: RuleName, word: Word) -> RuleCheck:
+    """A word as the journal keeps it."""
+    message = word.message
+    if word.subject:
+        numbers = f"{word.subject} {_show(word.used, rule.unit)} of {_show(word.limit, rule.unit)}"
+        message = f"{numbers}: {message}" if message else numbers
+    return RuleCheck(rule.layer, rule.rule, word.action, word.code, word.used, word.limit, rule.unit, message)
 
 
 def _show(value: float, unit: str) -> str:
