@@ -47,6 +47,7 @@ from trader.exchange.venue import Venue
 CALM = (100.0, 100.5, 99.5, 100.0)
 BUY, SELL, DAY, GTC = OrderSide.BUY, OrderSide.SELL, TimeInForce.DAY, TimeInForce.GTC
 FIFTEEN = TimeFrame(15, TimeFrameUnit.Minute)
+FIRST_DAY = datetime(2024, 1, 8)
 
 
 class Exchange:
@@ -228,22 +229,24 @@ def test_closing_what_is_held_reports_each_failure(exchange: Exchange) -> None:
 def test_bars_page_and_aggregate() -> None:
     panel = walk_panel(("AAPL", "MSFT"), 60)
     with exchange_of(Venue(panel, start_index=57, fill_model=FREE)) as running:
-        raw = running.data.get_stock_bars(StockBarsRequest(symbol_or_symbols=["AAPL", "MSFT"], timeframe=FIFTEEN))
+        raw = running.data.get_stock_bars(StockBarsRequest(
+            symbol_or_symbols=["AAPL", "MSFT"], timeframe=FIFTEEN, start=FIRST_DAY))
         assert [len(raw[symbol]) for symbol in ("AAPL", "MSFT")] == [57, 57]        # nothing of the future
         assert raw["AAPL"][5].close == panel.close[5, 0]
-        first = running.data.get("/stocks/bars", {"symbols": "MSFT,AAPL", "timeframe": "15Min", "limit": 40})
+        wanted = {"symbols": "MSFT,AAPL", "timeframe": "15Min", "start": "2024-01-08"}
+        first = running.data.get("/stocks/bars", {**wanted, "limit": 40})
         seen, token = len(first["bars"]["AAPL"]), first["next_page_token"]
         while token:
-            page = running.data.get("/stocks/bars", {
-                "symbols": "MSFT,AAPL", "timeframe": "15Min", "limit": 40, "page_token": token,
-            })
+            page = running.data.get("/stocks/bars", {**wanted, "limit": 40, "page_token": token})
             seen += sum(len(bars) for bars in page["bars"].values())
             token = page["next_page_token"]
         assert seen == 114
-        hours = running.data.get_stock_bars(StockBarsRequest(symbol_or_symbols="AAPL", timeframe=TimeFrame.Hour))
+        hours = running.data.get_stock_bars(StockBarsRequest(
+            symbol_or_symbols="AAPL", timeframe=TimeFrame.Hour, start=FIRST_DAY))
         assert hours["AAPL"][0].timestamp.minute == 0
         assert hours["AAPL"][1].high == panel.high[2:6, 0].max()
-        days = running.data.get_stock_bars(StockBarsRequest(symbol_or_symbols="AAPL", timeframe=TimeFrame.Day))
+        days = running.data.get_stock_bars(StockBarsRequest(
+            symbol_or_symbols="AAPL", timeframe=TimeFrame.Day, start=FIRST_DAY))
         assert [bar.open for bar in days["AAPL"]] == [panel.open[0, 0], panel.open[26, 0], panel.open[52, 0]]
         assert days["AAPL"][0].volume == panel.volume[:26, 0].sum()
         window = running.data.get_stock_bars(StockBarsRequest(

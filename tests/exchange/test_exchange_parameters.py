@@ -46,6 +46,7 @@ from trader.exchange.venue import Venue
 DAYS, PER_DAY = 30, 26
 PANEL = walk_panel(("AAPL", "MSFT"), DAYS * PER_DAY)
 PLAYED = 28 * PER_DAY + 5           # 2024-02-05, 10:45 in New York
+BEGINNING = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = datetime.fromtimestamp(int(PANEL.available_ns[PLAYED - 1]) / 1e9, UTC)
 MINUTES = {unit: TimeFrame(unit, TimeFrameUnit.Minute) for unit in (15, 45)}
 
@@ -83,9 +84,8 @@ def code_of(call: Callable[[], object]) -> tuple[int | None, int]:
 
 
 def bars(at: Clients, timeframe: TimeFrame = MINUTES[15], **fields: Any) -> list[Any]:
-    return at.data.get_stock_bars(StockBarsRequest(symbol_or_symbols="AAPL", timeframe=timeframe, **fields)).data.get(
-        "AAPL", []
-    )
+    wanted = StockBarsRequest(symbol_or_symbols="AAPL", timeframe=timeframe, **{"start": BEGINNING, **fields})
+    return at.data.get_stock_bars(wanted).data.get("AAPL", [])
 
 
 # --- bars ---------------------------------------------------------------------------------------------------------
@@ -100,6 +100,17 @@ def test_bars_by_window_limit_and_order(quiet: Clients) -> None:
     assert [bar.timestamp for bar in newest] == [bar.timestamp for bar in everything[:-5:-1]]
     assert bars(quiet, start=NOW + timedelta(days=1)) == []
     assert code_of(lambda: bars(quiet, start=end, end=start)) == (400, 40010000)
+
+
+def test_without_a_start_it_is_the_current_day(quiet: Clients) -> None:
+    today = bars(quiet)[-5:]
+    assert bars(quiet, start=None) == today                     # New York's, up to 10:45
+    assert bars(quiet, start=None, end=today[2].timestamp) == today[:3]
+    assert bars(quiet, start=None, end=NOW - timedelta(days=1)) == []
+    assert [bar.open for bar in bars(quiet, TimeFrame.Day, start=None)] == [today[0].open]
+    data = quiet.data
+    for kind, ask in ((StockTradesRequest, data.get_stock_trades), (StockQuotesRequest, data.get_stock_quotes)):
+        assert len(ask(kind(symbol_or_symbols="AAPL")).data["AAPL"]) == 4 * len(today)
 
 
 @pytest.mark.parametrize("unit", ["Minute", "Hour", "Day", "Week", "Month"])
@@ -130,7 +141,7 @@ def test_feeds_symbols_currencies_and_names(quiet: Clients) -> None:
     assert code_of(lambda: bars(quiet, asof="once")) == (400, 40010000)
     assert code_of(lambda: bars(quiet, currency=SupportedCurrencies.GBP)) == (400, 40010000)
     both = quiet.data.get_stock_bars(StockBarsRequest(
-        symbol_or_symbols=["MSFT", "AAPL", "ZZZZ"], timeframe=TimeFrame.Day, limit=3,
+        symbol_or_symbols=["MSFT", "AAPL", "ZZZZ"], timeframe=TimeFrame.Day, limit=3, start=BEGINNING,
     ))
     assert {symbol: len(found) for symbol, found in both.data.items()} == {"AAPL": 3}
     assert code_of(lambda: quiet.data.get("/stocks/bars", {"timeframe": "1Day"})) == (400, 40010000)

@@ -315,7 +315,7 @@ def test_splits_are_announced_and_bars_adjusted(exchange: Exchange) -> None:
 
     def closes(adjustment: Adjustment) -> list[float]:
         bars = exchange.data.get_stock_bars(StockBarsRequest(
-            symbol_or_symbols="AAPL", timeframe=FIFTEEN, adjustment=adjustment))
+            symbol_or_symbols="AAPL", timeframe=FIFTEEN, adjustment=adjustment, start=datetime(2024, 1, 8)))
         return [bar.close for bar in bars["AAPL"]]
 
     assert closes(Adjustment.RAW) == [100, 100, 100, 50]
@@ -365,7 +365,8 @@ def test_longer_bars_from_base_bars() -> None:
     with exchange_of(Venue(panel, start_index=26 * 12, fill_model=FREE)) as running:
         def bars(amount: int, unit: TimeFrameUnit, **fields: Any) -> list[Any]:
             found = running.data.get_stock_bars(StockBarsRequest(
-                symbol_or_symbols="AAPL", timeframe=TimeFrame(amount, unit), asof="2024-01-01", **fields))
+                symbol_or_symbols="AAPL", timeframe=TimeFrame(amount, unit), asof="2024-01-01",
+                start=datetime(2024, 1, 1), **fields))
             return found["AAPL"]
 
         halves = bars(30, TimeFrameUnit.Minute)

@@ -17,6 +17,7 @@ from exchange_raw import Raw
 
 from trader.cli import exchange
 from trader.exchange import coverage
+from trader.exchange import server as server_module
 from trader.exchange.rate import RateLimiter
 from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue
@@ -57,6 +58,15 @@ async def test_the_limit_over_http() -> None:
     answers = [await client.ask("GET", "/v2/clock") for _ in range(2)]
     assert answers[-1] == (429, {"code": 42910000, "message": "rate limit exceeded"})
     client.writer.close()
+    await server.stop()
+
+
+async def test_the_calendar_is_there_before_anybody_can_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ExchangeServer(Venue(panel_of({"AAPL": [CALM] * 3}), fill_model=FREE))
+    ports: list[int] = []
+    monkeypatch.setattr(server_module, "session_table", lambda: ports.append(server.port))
+    await server.start()
+    assert ports == [0]
     await server.stop()
 
 

@@ -24,6 +24,7 @@ Message = dict[str, Any]
 TIMESTAMP_EXT = -1                  # msgpack's extension type for moments
 TAPE = "C"
 _CORNERS = 4
+_TICKS = {"q": "quotes", "t": "trades"}
 
 
 class BarMessage(msgspec.Struct, gc=False):
@@ -153,27 +154,11 @@ class SliceMessages:
 
     def ticks(self, column: int, *, trades: bool, quotes: bool) -> list[Outgoing]:
         """Quotes and trades at the four corners of the path, each quote just before its trade."""
-        symbol = self._panel.symbols[column]
-        path = bar_path(self._open[column], self._high[column], self._low[column], self._close[column])
-        share, left = divmod(int(self._volume[column]), _CORNERS)
-        last_ns = self.end_ns - 1
-        found: list[Outgoing] = []
-        for corner, price in enumerate(path):
-            moment = self.start_ns + (last_ns - self.start_ns) * corner // (_CORNERS - 1)
-            number = (self._i * len(self._panel.symbols) + column) * _CORNERS + corner + 1
-            if quotes:
-                bid, ask = quote_around(price, self._half)
-                found.append(Outgoing("quotes", symbol, {
-                    "T": "q", "S": symbol, "ax": "V", "ap": ask, "as": number * 7 % 9 + 1, "bx": "V", "bp": bid,
-                    "bs": number * 5 % 9 + 1, "c": ["R"], "t": moment, "z": TAPE,
-                }))
-            size = share + left if corner == _CORNERS - 1 else share
-            if trades and size:
-                found.append(Outgoing("trades", symbol, {
-                    "T": "t", "S": symbol, "i": number, "x": "V", "p": price, "s": size, "c": ["@"], "t": moment,
-                    "z": TAPE,
-                }))
-        return found
+        corners = self._open[column], self._high[column], self._low[column], self._close[column]
+        found = bar_ticks(
+            self._panel, self._i, column, corners, self._volume[column], self._half, trades=trades, quotes=quotes
+        )
+        return [Outgoing(_TICKS[message["T"]], message["S"], message) for message in found]
 
     def luld(self, column: int) -> Message:
         """The price band that holds after this bar."""
@@ -182,6 +167,33 @@ class SliceMessages:
         return {
             "T": "l", "S": self._panel.symbols[column], "u": up, "d": down, "i": "B", "t": self.end_ns, "z": TAPE,
         }
+
+
+def bar_ticks(
+    panel: BarPanel, i: int, column: int, corners: tuple[float, float, float, float], volume: float, half: float,
+    *, trades: bool, quotes: bool,
+) -> list[Message]:
+    """Quotes and trades along one bar of one symbol, given its open, high, low, close and volume; oldest first."""
+    symbol = panel.symbols[column]
+    share, left = divmod(int(volume), _CORNERS)
+    start_ns = panel.ts_ns.item(i)
+    span_ns = panel.available_ns.item(i) - 1 - start_ns
+    found: list[Message] = []
+    for corner, price in enumerate(bar_path(*corners)):
+        moment = start_ns + span_ns * corner // (_CORNERS - 1)
+        number = (i * len(panel.symbols) + column) * _CORNERS + corner + 1
+        if quotes:
+            bid, ask = quote_around(price, half)
+            found.append({
+                "T": "q", "S": symbol, "ax": "V", "ap": ask, "as": number * 7 % 9 + 1, "bx": "V", "bp": bid,
+                "bs": number * 5 % 9 + 1, "c": ["R"], "t": moment, "z": TAPE,
+            })
+        size = share + left if corner == _CORNERS - 1 else share
+        if trades and size:
+            found.append({
+                "T": "t", "S": symbol, "i": number, "x": "V", "p": price, "s": size, "c": ["@"], "t": moment, "z": TAPE,
+            })
+    return found
 
 
 def imbalance_messages(panel: BarPanel, i: int, *, opens: bool, closes: bool) -> list[Outgoing]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from trader.core.clock import MINUTE_NS
-from trader.core.panel import IntArray
+from trader.core.clock import MINUTE_NS, from_ns, to_ns
+from trader.core.days import NEW_YORK
 from trader.exchange.bars import BarColumns, played_bars
-from trader.exchange.data_messages import SliceMessages, number_json
+from trader.exchange.data_messages import bar_ticks, number_json
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.http import Request, Response, json_response
 from trader.exchange.params import choice, day, moment, symbols, whole
@@ -22,6 +22,7 @@ from trader.exchange.venue import Venue
 from trader.exchange.wire import rfc3339
 
 DELAY_NS = 15 * MINUTE_NS
+TICKS = 8                           # places that a bar has for its ticks
 FEEDS = ("iex", "sip", "delayed_sip", "otc", "boats", "overnight")
 ADJUSTMENTS = ("raw", "split", "dividend", "all")
 
@@ -66,53 +67,79 @@ def _wanted(request: Request, symbol: str) -> list[str]:
     return sorted(names)
 
 
+class Window(NamedTuple):
+    """What a request may see: bars before ``played``, moments from ``start`` to ``end``, both inclusive, in ns."""
+
+    played: int
+    start: int
+    end: int
+    newest_first: bool
+
+
+Rows = Callable[[str, int, Window, int | None], Iterator[tuple[int, dict[str, Any]]]]
+
+
 def get_bars(venue: Venue, request: Request, symbol: str) -> Response:
     """Bars by symbol, then time; a page holds ``limit`` of all symbols together."""
     query = request.query
     timeframe = query.get("timeframe") or venue.panel.timeframe
-    played = _played(venue, request)
     adjusted = choice(query, "adjustment", "raw", ADJUSTMENTS) in ("split", "all")
 
-    def rows_of(name: str, column: int) -> tuple[IntArray, Callable[[int], dict[str, Any]]]:
+    def rows(name: str, column: int, window: Window, position: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
         splits = [split for split in venue.splits if split.symbol == name] if adjusted else ()
-        bars = played_bars(venue.panel, column, played, timeframe, splits)
-        return bars.ts_ns, lambda row: bar_json(bars, row)
+        bars = played_bars(venue.panel, column, window.played, timeframe, splits)
+        first = int(np.searchsorted(bars.ts_ns, window.start))
+        stop = int(np.searchsorted(bars.ts_ns, window.end, side="right"))
+        for row in _ordered(first, stop, position, newest_first=window.newest_first):
+            yield row, bar_json(bars, row)
 
-    return _pages(venue, request, symbol, "bars", rows_of)
+    return _pages(venue, request, symbol, "bars", rows)
 
 
 def get_ticks(kind: str) -> Handler:
     """Trades or quotes of the past: those that the stream tells, derived from the bars."""
 
     def handler(venue: Venue, request: Request, symbol: str) -> Response:
-        def rows_of(name: str, column: int) -> tuple[IntArray, Callable[[int], dict[str, Any]]]:
-            moments, messages = ticks_of(venue, column, kind, _window(request, venue))
-            return moments, lambda row: tick_json(messages[row])
+        def rows(name: str, column: int, window: Window, position: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
+            for place, message in ticks_of(venue, column, kind, window, position):
+                yield place, tick_json(message)
 
-        return _pages(venue, request, symbol, kind, rows_of)
+        return _pages(venue, request, symbol, kind, rows)
 
     return handler
 
 
-def _window(request: Request, venue: Venue) -> tuple[int, int]:
-    """The first and the stop row of the bars that a request's times can touch."""
-    start, end = moment(request.query, "start"), moment(request.query, "end", end_of_day=True)
-    panel = venue.panel
-    first = 0 if start is None else int(np.searchsorted(panel.available_ns, start, side="right"))
-    played = _played(venue, request)
-    stop = played if end is None else int(np.searchsorted(panel.ts_ns, end, side="right"))
-    return first, min(stop, played)
+def ticks_of(
+    venue: Venue, column: int, kind: str, window: Window, position: int | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """One symbol's trades or quotes from a place on (all of the window without one), each with its place.
+
+    They are made bar by bar as they are taken. A place is the bar's number times `TICKS` and the tick's within it.
+    """
+    panel, half = venue.panel, venue.fill_model.half_spread_bps / 1e4
+    first = int(np.searchsorted(panel.available_ns, window.start, side="right"))
+    stop = min(window.played, int(np.searchsorted(panel.ts_ns, window.end, side="right")))
+    start = None if position is None else position // TICKS
+    for i in _ordered(first, stop, start, newest_first=window.newest_first):
+        close = panel.close.item(i, column)
+        if close != close:
+            continue
+        corners = panel.open.item(i, column), panel.high.item(i, column), panel.low.item(i, column), close
+        ticks = bar_ticks(
+            panel, i, column, corners, panel.volume.item(i, column), half,
+            trades=kind == "trades", quotes=kind == "quotes",
+        )
+        for place in _ordered(i * TICKS, i * TICKS + len(ticks), position, newest_first=window.newest_first):
+            tick = ticks[place - i * TICKS]
+            if window.start <= tick["t"] <= window.end:
+                yield place, tick
 
 
-def ticks_of(venue: Venue, column: int, kind: str, rows: tuple[int, int]) -> tuple[IntArray, list[dict[str, Any]]]:
-    """Moments and messages of one symbol's trades or quotes in some bars."""
-    found: list[dict[str, Any]] = []
-    for i in range(*rows):
-        if venue.panel.close[i, column] == venue.panel.close[i, column]:
-            said = SliceMessages(venue.panel, i, venue.fill_model.half_spread_bps)
-            ticks = said.ticks(column, trades=kind == "trades", quotes=kind == "quotes")
-            found.extend(tick.message for tick in ticks)
-    return np.fromiter((tick["t"] for tick in found), np.int64, len(found)), found
+def _ordered(first: int, stop: int, position: int | None, *, newest_first: bool) -> range:
+    """Numbers from ``first`` to before ``stop``, or backwards, from ``position`` on."""
+    if newest_first:
+        return range(stop - 1 if position is None else min(stop - 1, position), first - 1, -1)
+    return range(first if position is None else max(first, position), stop)
 
 
 def tick_json(message: dict[str, Any]) -> dict[str, Any]:
@@ -122,52 +149,56 @@ def tick_json(message: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-RowsOf = Callable[[str, int], tuple[IntArray, Callable[[int], dict[str, Any]]]]
-
-
-def _pages(venue: Venue, request: Request, symbol: str, key: str, rows_of: RowsOf) -> Response:
-    """One page of rows by symbol, then time: ``limit`` of all symbols together, times inclusive."""
+def _window(venue: Venue, request: Request) -> Window:
+    """What a request asks for; without ``start`` from the beginning of New York's current day on."""
     query = request.query
-    wanted = _wanted(request, symbol)
-    limit = whole(query, "limit", 1000, 10_000)
     newest_first = choice(query, "sort", "asc", ("asc", "desc")) == "desc"
     start, end = moment(query, "start"), moment(query, "end", end_of_day=True)
     if start is not None and end is not None and end < start:
         raise refusal("malformed", detail="end should not be before start")
-    from_symbol, from_row = _read_token(query.get("page_token"))
+    if start is None:
+        today = from_ns(venue.now_ns).astimezone(NEW_YORK)
+        start = to_ns(today.replace(hour=0, minute=0, second=0, microsecond=0))
+    return Window(_played(venue, request), start, venue.now_ns if end is None else end, newest_first)
+
+
+def _pages(venue: Venue, request: Request, symbol: str, key: str, rows: Rows) -> Response:
+    """One page of rows by symbol, then time: ``limit`` of all symbols together."""
+    query = request.query
+    wanted = _wanted(request, symbol)
+    limit = whole(query, "limit", 1000, 10_000)
+    window = _window(venue, request)
+    from_symbol, from_position = _read_token(query.get("page_token"))
     pages: dict[str, list[dict[str, Any]]] = {}
     token = None
     for name in wanted:
         column = venue.column(name)
         if column is None or name < from_symbol:
             continue
-        moments, shape = rows_of(name, column)
-        low = 0 if start is None else int(np.searchsorted(moments, start))
-        high = len(moments) if end is None else int(np.searchsorted(moments, end, side="right"))
-        rows = range(high - 1, low - 1, -1) if newest_first else range(low, high)
-        skip = from_row if name == from_symbol else 0
-        chosen = rows[skip : skip + limit]
-        if chosen:
-            pages[name] = [shape(row) for row in chosen]
-        limit -= len(chosen)
-        if skip + len(chosen) < len(rows):
-            token = _write_token(name, skip + len(chosen))
+        for position, row in rows(name, column, window, from_position if name == from_symbol else None):
+            if not limit:
+                token = _write_token(name, position)
+                break
+            pages.setdefault(name, []).append(row)
+            limit -= 1
+        if token:
             break
     if symbol:
         return json_response({key: pages.get(symbol, []), "symbol": symbol, "next_page_token": token})
     return json_response({key: pages, "next_page_token": token})
 
 
-def _write_token(symbol: str, row: int) -> str:
-    return urlsafe_b64encode(f"{symbol}|{row}".encode()).decode()
+def _write_token(symbol: str, position: int) -> str:
+    return urlsafe_b64encode(f"{symbol}|{position}".encode()).decode()
 
 
 def _read_token(token: str | None) -> tuple[str, int]:
+    """The symbol and the place of the first row that was not shown."""
     if not token:
         return "", 0
     try:
-        symbol, _, row = urlsafe_b64decode(token.encode()).decode().partition("|")
-        return symbol, max(0, int(row))
+        symbol, _, position = urlsafe_b64decode(token.encode()).decode().partition("|")
+        return symbol, max(0, int(position))
     except ValueError:
         raise refusal("malformed", detail="page_token is unknown") from None
 
@@ -198,11 +229,9 @@ def latest_trade(venue: Venue, column: int, played: int) -> dict[str, Any] | Non
 
 def _last_tick(venue: Venue, column: int, played: int, kind: str) -> dict[str, Any] | None:
     """The last trade or quote of the last bar that had one."""
-    for i in range(played - 1, -1, -1):
-        _, found = ticks_of(venue, column, kind, (i, i + 1))
-        if found:
-            return tick_json(found[-1])
-    return None
+    everything = Window(played, 0, venue.now_ns, newest_first=True)
+    last = next(ticks_of(venue, column, kind, everything), None)
+    return None if last is None else tick_json(last[1])
 
 
 def snapshot(venue: Venue, column: int, played: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import IO
 import numpy as np
 
 from trader.core.panel import BarPanel
+from trader.core.sessions import session_table
 from trader.exchange.control import answer_control, control_gate
 from trader.exchange.data_messages import imbalance_messages
 from trader.exchange.data_routes import DATA_ROUTES
@@ -158,6 +159,7 @@ class ExchangeServer:
                 self._store.save(self.venue)
             self._venue_faults.recover()
         self._stream_faults.watch()
+        await asyncio.to_thread(session_table)      # near the bars' end the clock asks it; to build it takes a second
         try:
             await self._open()
             self._control, self.control_port = await self._listen(self._controllers, LOOPBACK, self.control_port)

@@ -1,0 +1,86 @@
+"""Pages of trades, quotes and bars: together they are the whole, and each costs what it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from exchange_markets import FREE, walk_panel
+
+from trader.core.panel import BarPanel
+from trader.exchange import data_routes
+from trader.exchange.data_routes import DATA_ROUTES
+from trader.exchange.http import Request
+from trader.exchange.venue import Venue
+
+BARS = 120
+
+
+def venue(played: int = BARS) -> Venue:
+    """Two symbols; one has gaps, and bars with a few shares or none."""
+    panel = walk_panel(("AAPL", "MSFT"), BARS)
+    fields = {name: getattr(panel, name).copy() for name in ("open", "high", "low", "close", "volume")}
+    for values in fields.values():
+        values[40:60, 1] = np.nan
+    fields["volume"][::7, 1] = 2
+    fields["volume"][1::7, 1] = 0
+    return Venue(dataclasses.replace(panel, **fields), start_index=played, fill_model=FREE)
+
+
+def page(market: Venue, kind: str, **query: str) -> dict[str, Any]:
+    wanted = {"symbols": "MSFT,AAPL", "start": "2024-01-08", **query}
+    answer = DATA_ROUTES[f"/v2/stocks/{kind}"]["GET"](market, Request("GET", f"/v2/stocks/{kind}", wanted, {}), "")
+    found: dict[str, Any] = msgspec.json.decode(answer.body)
+    return found
+
+
+def rows(found: dict[str, Any], kind: str) -> list[tuple[str, dict[str, Any]]]:
+    return [(symbol, row) for symbol, shown in found[kind].items() for row in shown]
+
+
+@pytest.mark.parametrize("kind", ["trades", "quotes", "bars"])
+@pytest.mark.parametrize("limit", [1, 7, 48, 200])
+def test_pages_add_up_in_both_directions(kind: str, limit: int) -> None:
+    market = venue()
+    whole = {sort: rows(page(market, kind, sort=sort, limit="10000"), kind) for sort in ("asc", "desc")}
+    for symbol in ("AAPL", "MSFT"):
+        there, back = ([row for name, row in whole[sort] if name == symbol] for sort in ("asc", "desc"))
+        assert there == back[::-1]
+    for sort, expected in whole.items():
+        seen: list[tuple[str, dict[str, Any]]] = []
+        found = page(market, kind, sort=sort, limit=str(limit))
+        while found["next_page_token"]:
+            assert len(rows(found, kind)) == limit
+            seen += rows(found, kind)
+            found = page(market, kind, sort=sort, limit=str(limit), page_token=found["next_page_token"])
+        assert seen + rows(found, kind) == expected
+
+
+def test_what_is_played_meanwhile_does_not_move_the_pages() -> None:
+    market = venue(played=100)
+    whole = rows(page(market, "trades", sort="desc", limit="10000"), "trades")
+    first = page(market, "trades", sort="desc", limit="9")
+    market.step()
+    second = page(market, "trades", sort="desc", limit="9", page_token=first["next_page_token"])
+    assert rows(first, "trades") + rows(second, "trades") == whole[:18]
+
+
+def test_a_page_makes_the_ticks_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    plain = data_routes.bar_ticks
+
+    def counted(panel: BarPanel, i: int, *given: Any, **more: Any) -> list[dict[str, Any]]:
+        made.append(i)
+        return plain(panel, i, *given, **more)
+
+    monkeypatch.setattr(data_routes, "bar_ticks", counted)
+    market = venue()
+    found = page(market, "quotes", limit="12")
+    page(market, "quotes", limit="12", page_token=found["next_page_token"])
+    assert made == [0, 1, 2, 3, 3, 4, 5, 6]             # the fourth says that there is more
+    made.clear()
+    page(market, "quotes", limit="12", sort="desc")
+    assert made == [119, 118, 117, 116]
