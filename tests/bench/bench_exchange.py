@@ -1,8 +1,9 @@
 """The embedded exchange on the wire: an order's round trip over loopback, bars to one raw client and to many.
 
-``python -m tests.bench.bench_exchange``. Every server runs in a process of its own. The floor of the round trip is a
-bare asyncio server (streams) that answers every request with as many bytes as the exchange does; the floor of the
-streams is a bare asyncio transport that writes ready frames. Rounds are interleaved; ratios are of one run.
+``python -m tests.bench.bench_exchange``. Every server runs in a process of its own, the command's too, which tells
+the limit of requests in every answer. The floor of the round trip is a bare asyncio server (streams) that answers
+every request with as many bytes as the exchange does; the floor of the streams is a bare asyncio transport that writes
+ready frames. Rounds are interleaved; ratios are of one run.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ import json
 import multiprocessing
 import socket
 import statistics
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -126,9 +131,9 @@ class _Process:
         self.port, self.control = self._pipe.recv()
 
     def cpu(self) -> float:
-        """Seconds of CPU that the process has used (Linux's clock of another process)."""
+        """Seconds of CPU that the process has used."""
         assert self._process.pid is not None
-        return time.clock_gettime(~self._process.pid << 3 | 2)
+        return _cpu_of(self._process.pid)
 
     def __enter__(self) -> _Process:
         return self
@@ -138,6 +143,44 @@ class _Process:
         self._process.join(5)
         if self._process.is_alive():
             self._process.terminate()
+
+
+class _Command:
+    """``alphatrade exchange serve`` over as many bars as the exchange beside it: its port and its CPU time."""
+
+    def __init__(self, folder: Path) -> None:
+        panel = panel_of(0, 0)
+        columns = (panel.open, panel.high, panel.low, panel.close, panel.volume)
+        lines = [
+            f"{panel.symbols[0]},{np.datetime64(ts_ns, 'ns')}Z," + ",".join(f"{values[i, 0]:g}" for values in columns)
+            for i, ts_ns in enumerate(panel.ts_ns[:100].tolist())
+        ]
+        bars_of = folder / "bars.csv"
+        bars_of.write_text("symbol,timestamp,open,high,low,close,volume\n" + "\n".join(lines) + "\n")
+        words = ["--data", str(bars_of), "--cash", str(10**9), "--speed", "lockstep"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "trader.cli.main", "exchange", "serve", *words],
+            stdout=subprocess.PIPE, text=True, cwd=folder,
+        )
+        assert self._process.stdout is not None
+        ready = json.loads(self._process.stdout.readline())
+        self.port, self.control = int(ready["url"].rpartition(":")[2]), int(ready["control_port"])
+
+    def cpu(self) -> float:
+        """Seconds of CPU that the process has used."""
+        return _cpu_of(self._process.pid)
+
+    def __enter__(self) -> _Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(5)
+
+
+def _cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has used (Linux's clock of another process)."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 # --- an order's round trip ----------------------------------------------------------------------------------------
@@ -213,22 +256,27 @@ CLIENTS: dict[str, Callable[[int, str], RawClient | LibraryClient]] = {"raw": Ra
 
 
 def round_trips(calls: int = 2_000, rounds: int = 20) -> tuple[list[tuple[Any, ...]], int]:
-    """Rows of wall microseconds and of the server's CPU, interleaved by round; and the orders that were sent.
+    """Rows of wall microseconds and of the server's CPU, interleaved by round; and the orders sent to the exchange.
 
     The second half of the rows is measured with `OUTSTANDING` open orders in the book.
     """
     rows: list[tuple[Any, ...]] = []
-    with _Process(_serve_exchange, 0, 0) as exchange:
+    with (
+        tempfile.TemporaryDirectory() as folder, _Process(_serve_exchange, 0, 0) as exchange,
+        _Command(Path(folder)) as command,
+    ):
+        exchanges = {"exchange": exchange, "exchange serve": command}
         size = len(RawClient(exchange.port, "size").order())
         sent = 1
         with _Process(_serve_constant, size, 0) as bare:
-            servers = {"bare asyncio server": bare, "exchange": exchange}
+            servers: dict[str, _Process | _Command] = {"bare asyncio server": bare, **exchanges}
             for outstanding in (0, OUTSTANDING):
-                if outstanding:
-                    RawClient(exchange.port, "fill").in_flight(outstanding)
-                    sent += outstanding
-                else:
-                    _cancel_all(exchange.port)
+                for server in exchanges.values():
+                    if outstanding:
+                        RawClient(server.port, "fill").in_flight(outstanding)
+                    else:
+                        _cancel_all(server.port)
+                sent += outstanding
                 clients = {
                     (kind, name): make(server.port, f"{kind}-{outstanding}")
                     for kind, make in CLIENTS.items() for name, server in servers.items()
@@ -246,12 +294,13 @@ def round_trips(calls: int = 2_000, rounds: int = 20) -> tuple[list[tuple[Any, .
                             client.order()
                             waits[key].append((time.perf_counter() - start) * 1e6)
                         cpu[key] += servers[key[1]].cpu() - before
-                        if key[1] == "exchange" and not outstanding:
-                            _cancel_all(exchange.port)
+                        if key[1] in exchanges and not outstanding:
+                            _cancel_all(servers[key[1]].port)
                 sent += (WARM + calls // rounds * rounds) * len(CLIENTS)
                 rows += _rows(waits, cpu, outstanding)
             rows += _in_flight(servers, rounds)
             sent += OUTSTANDING * rounds
+            assert [taken(server.control) for server in exchanges.values()] == [sent, sent - 1]
     return rows, sent
 
 
@@ -267,7 +316,7 @@ def _rows(waits: dict[tuple[str, str], list[float]], cpu: dict[tuple[str, str], 
     return rows
 
 
-def _in_flight(servers: dict[str, _Process], rounds: int) -> list[Any]:
+def _in_flight(servers: dict[str, _Process | _Command], rounds: int) -> list[Any]:
     """A thousand orders sent at once on one connection: microseconds for each of them."""
     clients = {name: RawClient(server.port, "flight") for name, server in servers.items()}
     times: dict[str, list[float]] = {name: [] for name in servers}

@@ -33,20 +33,24 @@ class RateLimiter:
         self.limit = limit
         self._enforced = enforced
         self._clock = clock
-        self._minute = 0
+        self._begin = self._reset = 0   # of the minute, in Unix seconds
         self._used: dict[str, int] = {}
 
     def count(self, key: str) -> tuple[Headers, VenueError | None]:
         """Count one request; the headers of its answer, and the refusal when it is one too many."""
-        minute = int(self._clock()) // WINDOW
-        if minute != self._minute or len(self._used) > MAX_KEYS:
-            self._minute = minute
-            self._used.clear()
-        used = self._used[key] = self._used.get(key, 0) + 1
-        left = max(not self._enforced, self.limit - used)
-        headers = rate_headers(self.limit, int(left), (minute + 1) * WINDOW)
-        over = self._enforced and used > self.limit
-        return headers, VenueError(429, 42910000, "rate limit exceeded") if over else None
+        now, counts = self._clock(), self._used
+        if not self._begin <= now < self._reset or len(counts) > MAX_KEYS:
+            self._begin = int(now) // WINDOW * WINDOW
+            self._reset = self._begin + WINDOW
+            counts.clear()
+        used = counts[key] = counts.get(key, 0) + 1
+        left = self.limit - used
+        if left > 0:
+            return rate_headers(self.limit, left, self._reset), None
+        if not self._enforced:
+            return rate_headers(self.limit, 1, self._reset), None
+        over = VenueError(429, 42910000, "rate limit exceeded") if left < 0 else None
+        return rate_headers(self.limit, 0, self._reset), over
 
 
 def with_headers(response: Response, headers: Headers) -> Response:
