@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from trader.core.engine import Strategy, Validator
 from trader.core.foresight import Foresight
 from trader.core.panel import BarPanel, FloatArray, Slice
-from trader.core.signals import Signal
 
 ROWS = 512
 
@@ -58,27 +57,15 @@ class BlockValidator:
         self._masks = None if issues else np.reshape(masks, (self._stop - row, len(panel.symbols)))
 
 
-class ForeseenStrategy:
-    """A strategy that is asked only where its own foresight cannot rule out that it has something to say."""
-
-    def __init__(self, strategy: Strategy, foresight: Foresight) -> None:
-        self._strategy = strategy
-        self._silent = foresight.silent
-        self.name = strategy.name
-
-    def on_slice(self, context: Any) -> list[Signal]:
-        """As :meth:`trader.core.engine.Strategy.on_slice`."""
-        return [] if self._silent(context.slice.index, context.book) else self._strategy.on_slice(context)
-
-
-def foreseen(strategy: Strategy, panel: BarPanel) -> Strategy:
-    """The strategy with its foresight of a panel; itself where it offers none.
+def foreseen(strategy: Strategy, panel: BarPanel) -> Foresight | None:
+    """The strategy's foresight of a panel; None where it offers none.
 
     A subclass with an ``on_slice`` of its own does not inherit the foresight: that speaks of another method.
     """
     for kind in type(strategy).__mro__:
         if "foresee" in vars(kind):
-            return ForeseenStrategy(strategy, kind.foresee(strategy, panel))
+            foresight: Foresight = vars(kind)["foresee"](strategy, panel)
+            return foresight
         if "on_slice" in vars(kind):
             break
-    return strategy
+    return None

@@ -137,7 +137,7 @@ class BacktestEngine:
             ids=ClientIds(CLIENT_ID_PREFIX),
         )
         engine.validator = BlockValidator(engine.validator, panel)
-        engine.strategy = foreseen(engine.strategy, panel)
+        engine.foresight = foreseen(engine.strategy, panel)
         begin = int(panel.ts_ns[first])
         engine.start(ev.SessionStarted(
             ts=begin, run_id=run_id, mode="backtest", account="backtest", symbols=panel.symbols,

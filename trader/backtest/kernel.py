@@ -17,10 +17,12 @@ def play(engine: Engine, venue: Venue, on_slice: Callable[[int], None] | None = 
     there, so it is lifted when the next session starts, and the journal says so.
     """
     broker = InProcessBroker(venue, engine)
+    slices = venue.panel.slices(venue.index)
     played = 0
     halted_on = 0
     while not venue.done and (not stop_after or played < stop_after):
-        bar = venue.panel.slice(venue.step())
+        venue.step()
+        bar = next(slices)
         broker.hear()
         if engine.halted and not engine.halting.running and day_of(bar.available_ns) != halted_on:
             engine.resume("backtest", "a new session; live, a person would decide", bar.ts_ns)

@@ -291,7 +291,8 @@ class Book:
         for position in self.positions.values():
             position.bars_held += 1
         self._revalue()
-        self.peak_equity = max(self.peak_equity, self.equity)
+        if self.equity > self.peak_equity:
+            self.peak_equity = self.equity
 
     def _revalue(self) -> None:
         shares, marks = self._shares, self.marks

@@ -19,6 +19,7 @@ from trader.core.book import Book, Order
 from trader.core.commands import Command
 from trader.core.days import day_of
 from trader.core.desk import Desk
+from trader.core.foresight import Foresight
 from trader.core.guardian import CLOSING_ROLES, Guardian
 from trader.core.halt import HaltProcedure
 from trader.core.history import History
@@ -133,7 +134,12 @@ class Engine:
         self._guardian = Guardian(self._desk, self.settings.default_stop_pct, self.settings.partial_patience_slices)
         self.halting = HaltProcedure(
             self._desk, flatten=self.settings.flatten_on_halt, attempts=self.settings.halt_close_attempts)
+        self._told: dict[type, Callable[..., None]] = {
+            ev.OrderRejected: self._rejected, ev.ConnectionChanged: self._connection,
+            ev.Reconciled: self._reconciled,
+        }
         self._trades_seen = 0
+        self.foresight: Foresight | None = None         # a backtest's: where the strategy need not be asked
         self.halt_requests: list[str] = []              # reasons for which the engine wants the latch set
 
     # --- recording ---------------------------------------------------------------------------------------
@@ -264,6 +270,8 @@ class Engine:
             self.record(event)
 
     def _signals(self, bar: Slice, valid: Any, probabilities: FloatArray | None) -> list[Signal]:
+        if self.foresight is not None and self.foresight.silent(bar.index, self.book):
+            return []
         return self.strategy.on_slice(self._context(
             slice=bar, history=self.history, book=self.book, probabilities=probabilities, ok=valid,
             opinion=None if self.predictor is None else self.predictor.opinion,
@@ -330,14 +338,9 @@ class Engine:
                     side=event.side, quantity=event.quantity, order_type="market",
                 ))
         self.record(event)
-        if isinstance(event, ev.OrderRejected):
-            self.risk.on_rejection(event.ts)
-        elif isinstance(event, ev.ConnectionChanged):
-            self.risk.on_connection(event.component, event.state, event.ts)
-            self._report(event.component, event.state == "up", event.detail or event.state)
-        elif isinstance(event, ev.Reconciled):
-            self.risk.system.reconciled = event.green
-            self._report("reconciliation", True)
+        told = self._told.get(type(event))
+        if told is not None:
+            told(event)
         if order is None:                               # perhaps the event itself made it known
             order = self.book.orders.get(key)
         if self.halting.running:
@@ -345,6 +348,17 @@ class Engine:
         if order is not None and order.symbol in self._exits and not order.is_open:
             return self._finish_exit(order.symbol)
         return []
+
+    def _rejected(self, event: ev.OrderRejected) -> None:
+        self.risk.on_rejection(event.ts)
+
+    def _connection(self, event: ev.ConnectionChanged) -> None:
+        self.risk.on_connection(event.component, event.state, event.ts)
+        self._report(event.component, event.state == "up", event.detail or event.state)
+
+    def _reconciled(self, event: ev.Reconciled) -> None:
+        self.risk.system.reconciled = event.green
+        self._report("reconciliation", True)
 
     # --- halt --------------------------------------------------------------------------------------------
 
@@ -372,7 +386,7 @@ class Engine:
 
     def use_strategy(self, strategy: Strategy, reason: str, ts: int) -> None:
         """Let another strategy decide from the next slice on."""
-        previous, self.strategy = self.strategy.name, strategy
+        previous, self.strategy, self.foresight = self.strategy.name, strategy, None
         self._sizer.strategy = strategy.name
         self.record(ev.StrategyChanged(
             ts=max(ts, self.now_ns), strategy=strategy.name, previous=previous, reason=reason))
@@ -406,13 +420,13 @@ def _finite(column: FloatArray) -> list[float | None]:
 
 
 def _slice_event(bar: Slice, day: int) -> ev.SliceClosed:
-    fields: list[list[float | None]] = [array.tolist() for array in bar[3:]]
-    total = sum(fields[3])                              # type: ignore[arg-type]
-    if total != total:                                  # a sum is NaN when a part is
-        fields = [_finite(array) for array in bar[3:]]
+    index, bar_ts, ts, opened, high, low, close, volume = bar
+    total = sum(volume.tolist())
+    whole = total == total                              # a sum is NaN when a part is
+    listed: Callable[[FloatArray], list[float | None]] = np.ndarray.tolist if whole else _finite   # type: ignore[assignment]
     return ev.SliceClosed(
-        ts=bar.available_ns, index=int(bar.index), bar_ts=bar.ts_ns, day=day, open=fields[0], high=fields[1],
-        low=fields[2], close=fields[3], volume=fields[4],
+        ts=ts, index=int(index), bar_ts=bar_ts, day=day, open=listed(opened), high=listed(high), low=listed(low),
+        close=listed(close), volume=listed(volume),
     )
 
 

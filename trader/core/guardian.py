@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from decimal import Decimal
 
 from trader.core.commands import Command
@@ -49,9 +49,11 @@ class Guardian:
             self._whole_at = book.changes
         return commands
 
-    def protect(self, leaving: Iterable[str]) -> list[Command]:
+    def protect(self, leaving: Collection[str]) -> list[Command]:
         """A stop for every position that lacks one; symbols in ``leaving`` are being closed anyway."""
         book = self._desk.book
+        if book.changes == self._safe_at[0] and not leaving and not self._safe_at[1]:
+            return []
         state = (book.changes, frozenset(leaving))
         if state == self._safe_at:
             return []

@@ -23,6 +23,7 @@ class History:
         "_keep",
         "_low",
         "_open",
+        "_today",
         "_ts",
         "_volume",
         "bars_per_day",
@@ -40,6 +41,7 @@ class History:
         self._open, self._high, self._low, self._close, self._volume = (np.full(shape, np.nan) for _ in range(5))
         self._ts = np.zeros(2 * keep, np.int64)
         self._day = np.zeros(2 * keep, np.int64)
+        self._today = 0
 
     @classmethod
     def over(cls, panel: BarPanel, day: NDArray[np.int64], bars_per_day: float, seen: int = 0) -> History:
@@ -53,10 +55,12 @@ class History:
         history._open, history._high, history._low = panel.open, panel.high, panel.low
         history._close, history._volume = panel.close, panel.volume
         history._ts, history._day = panel.ts_ns, day
+        history._today = int(day[seen - 1]) if seen else 0
         return history
 
     def append(self, bar: Slice, day: int) -> None:
         """One more slice."""
+        self._today = day
         if self._fixed:
             self.n += 1
             return
@@ -100,8 +104,8 @@ class History:
 
     @property
     def today(self) -> int:
-        """Session (yyyymmdd) of the last slice; IndexError before the first."""
-        return int(self._day[self.n - 1] if self.n else self._day[:0][0])
+        """Session (yyyymmdd) of the last slice; 0 before the first."""
+        return self._today
 
     def day(self, k: int) -> NDArray[np.int64]:
         """Sessions (yyyymmdd) of the last ``k`` slices."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,6 +62,11 @@ class BarPanel:
             i, int(self.ts_ns[i]), int(self.available_ns[i]),
             self.open[i], self.high[i], self.low[i], self.close[i], self.volume[i],
         )
+
+    def slices(self, start: int = 0) -> Iterator[Slice]:
+        """The slices from row ``start`` on, each as :meth:`slice` gives it."""
+        return map(Slice, range(start, len(self)), self.ts_ns[start:].tolist(), self.available_ns[start:].tolist(),
+                   self.open[start:], self.high[start:], self.low[start:], self.close[start:], self.volume[start:])
 
     def rows(self, start: int, stop: int) -> BarPanel:
         """The bars ``start <= i < stop`` as views."""

@@ -255,11 +255,11 @@ def correlation_matrix(returns: FloatArray) -> tuple[NDArray[np.float64] | None,
         columns = columns[:, moves]
     if columns.shape[1] < 2:
         return None, len(returns)
-    centred = columns - columns.mean(axis=0)
-    centred /= np.sqrt((centred**2).sum(axis=0))
+    centred = columns - columns.sum(axis=0) / len(columns)
+    centred /= np.sqrt((centred * centred).sum(axis=0))
     return centred.T @ centred, len(returns)
 
 
 def _mean_off_diagonal(matrix: NDArray[np.float64]) -> float:
     n = len(matrix)
-    return float(matrix.sum() - np.trace(matrix)) / (n * (n - 1))
+    return float(matrix.sum() - matrix.trace()) / (n * (n - 1))

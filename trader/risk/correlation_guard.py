@@ -82,5 +82,6 @@ class CorrelationGuard(Breaker):
 
 def _returns(close: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        out: FloatArray = np.diff(np.log(close), axis=0)
+        logs = np.log(close)
+        out: FloatArray = logs[1:] - logs[:-1]
     return out
