@@ -104,15 +104,15 @@ class VenueFaults:
 
     def drain(self) -> list[VenueEvent]:
         """The venue's new events and those that faults add."""
-        told: list[VenueEvent] = []
         if self._passing:
             self._go_on()
-        while events := self._venue.drain():
-            told.extend(events)
-            if self._plan.watches(VenueFault):
-                for event in events:
-                    if event.event in (_STARTS, _ENDS):
-                        self._strike(event)
+        told = events = self._venue.drain()
+        while events and self._plan.watches(VenueFault):
+            for event in events:
+                if event.event in (_STARTS, _ENDS):
+                    self._strike(event)
+            events = self._venue.drain()
+            told = told + events
         return told
 
     def _strike(self, event: VenueEvent) -> None:

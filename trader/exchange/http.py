@@ -127,7 +127,7 @@ class RequestReader:
     is the short way for what clients do nearly always. ``heads`` may be shared by connections.
     """
 
-    __slots__ = ("_asks", "_buffer", "_chunks", "_head", "_heads", "_looked", "_raw")
+    __slots__ = ("_asks", "_buffer", "_chunks", "_head", "_heads", "_looked", "_raw", "_said", "_same")
 
     def __init__(self, heads: Heads) -> None:
         self._heads = heads
@@ -137,6 +137,8 @@ class RequestReader:
         self._chunks: bytearray | None = None
         self._raw = b""                             # the head of an upgrade as it came
         self._asks = False                          # for leave to send the body
+        self._said = b""                            # the last known head of a whole request, and what was read from it
+        self._same: Head | None = None
 
     @property
     def started(self) -> bool:
@@ -157,12 +159,17 @@ class RequestReader:
         """The request that ``data`` is, no more and no less, with a head that is known; None: feed it."""
         if self._buffer or self._head is not None:
             return None
-        end = data.find(b"\r\n\r\n") + 4
-        head = self._heads.get(data[:end])
-        if head is None or end + head.length != len(data):
+        said, head = self._said, self._same
+        if head is None or not data.startswith(said):
+            said = data[: data.find(b"\r\n\r\n") + 4]
+            head = self._heads.get(said)
+            if head is None:
+                return None
+            self._said, self._same = said, head
+        if len(said) + head.length != len(data):
             return None
         request = head.request
-        return _with_body(request, data[end:]) if head.length else request
+        return _with_body(request, data[len(said) :]) if head.length else request
 
     def feed(self, data: bytes) -> None:
         """More bytes of the client."""
