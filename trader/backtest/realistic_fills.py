@@ -172,19 +172,20 @@ class RealisticFillSimulator:
         ``sign`` is +1 for a buy and -1 for a sell; ``adv`` in shares and ``volatility`` as a daily fraction
         may be NaN or not positive, then the bar's volume and ``default_volatility`` stand in.
         """
-        if self._power is None:
+        power = self._power
+        if power is None:
             return FillCosts(0.0, 0.0, self.fixed_slippage_bps, 0.0) if self.slippage_model == "fixed" else NO_COSTS
         if not adv > 0.0:
             adv = bar_volume * self.bars_per_day
         if not volatility > 0.0:
             volatility = self.default_volatility
         share = (quantity / adv) if adv > 0.0 else 1.0
-        unit = BPS * volatility * (math.sqrt(share) if self._power == 0.5 else share)
+        unit = BPS * volatility * (math.sqrt(share) if power == 0.5 else share)
         adverse = 0.0
         move = sign * (bar_close / reference_price - 1.0)
         if move > 0.0 and bar_volume > 0.0:
-            worked = min(1.0, quantity / (self.max_participation * bar_volume))
-            adverse = BPS * self.adverse_selection_coef * worked * move
+            worked = quantity / (self.max_participation * bar_volume)
+            adverse = BPS * self.adverse_selection_coef * (worked if worked < 1.0 else 1.0) * move
         return _tuple(FillCosts, (           # what `FillCosts` does itself, at a third of its time
             self.half_spread_bps, self.permanent_impact_coef * unit, self.temporary_impact_coef * unit, adverse,
         ))

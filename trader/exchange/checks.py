@@ -90,16 +90,18 @@ def check_client_id(client_order_id: str) -> None:
 
 def check_size(request: OrderRequest) -> None:
     """Shares or dollars, positive; fractions and dollars are day orders of class simple."""
-    if (request.qty is None) == (request.notional is None):
+    size, notional = request.qty, request.notional
+    if (size is None) is (notional is None):
         raise refusal("invalid", detail="qty or notional is required, and not both")
-    size = request.qty if request.qty is not None else request.notional
+    if size is None:
+        size = notional
     if size is None or not size.is_finite() or not ZERO < size <= MAXIMUM:
         name = "notional" if request.qty is None else "qty"
         raise refusal("invalid", detail=f"{name} must be > 0 and at most {MAXIMUM}")
-    if request.notional is not None:
-        if request.notional < MINIMUM_NOTIONAL:
+    if notional is not None:
+        if notional < MINIMUM_NOTIONAL:
             raise refusal("unprocessable", detail="notional must be at least 1.00")
-        if request.notional != request.notional.quantize(CENT):
+        if notional != notional.quantize(CENT):
             raise refusal("unprocessable", detail="notional is limited to 2 decimals")
     elif not size % SHARE:
         return

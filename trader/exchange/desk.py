@@ -70,9 +70,10 @@ class Desk:
 
     def enter(self, order: VenueOrder) -> None:
         """Take a new order; it goes into the book unless it is held."""
-        self.orders[order.id] = order
-        self.by_client_id[order.client_order_id] = order.id
-        self.dirty.add(order.id)
+        key = order.id
+        self.orders[key] = order
+        self.by_client_id[order.client_order_id] = key
+        self.dirty.add(key)
         if order.status in BOOK_STATUSES:
             self.put(order)
         if not order.closing:
@@ -333,7 +334,8 @@ class Desk:
     def sort_events(self, first: int, first_activity: int) -> None:
         """Bring the events of one bar, made symbol by symbol, into the order of time; renumber them."""
         tail = self.events[first:]
-        if len(tail) < 2 or len({event.ts_ns for event in tail}) < 2:
+        moments = [event.ts_ns for event in tail]
+        if moments == sorted(moments):
             return
         tail.sort(key=_MOMENT)
         number = self.event_count - len(tail)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from trader.core.money import CENT, to_tick
 from trader.exchange.decimals import rough, rounded
 from trader.exchange.identifiers import IdSource
-from trader.exchange.types import OPPOSITE, ZERO, OrderRequest, VenueOrder
+from trader.exchange.types import OPPOSITE, SIGN, ZERO, OrderRequest, VenueOrder
 
 _NEAR_A_DOLLAR = 1.001          # above it ticks are cents for certain
 
@@ -40,9 +40,9 @@ def _leg(
 ) -> VenueOrder:
     kind = "limit" if stop is None else ("stop" if limit is None else "stop_limit")
     leg = VenueOrder(
-        ids.next(), ids.next(), number, parent.symbol, parent.column, side,
-        parent.sign if side == parent.side else -parent.sign, kind, kind, parent.time_in_force, parent.order_class,
-        status, parent.session, parent.created_ns, parent.updated_ns, parent.qty, True, ZERO, parent.expires_ns,
+        ids.next(), ids.next(), number, parent.symbol, parent.column, side, SIGN[side], kind, kind,
+        parent.time_in_force, parent.order_class, status, parent.session, parent.created_ns, parent.updated_ns,
+        parent.qty, True, ZERO, parent.expires_ns,
     )
     leg.parent_id = parent.id
     if limit is not None:

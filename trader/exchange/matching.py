@@ -68,12 +68,14 @@ def touch(order: VenueOrder, path: Path, start: float) -> Touch | None:
     here = price_at(path, start) if start else path[0]
     if here >= level if rising else here <= level:
         return start, here, True
-    for corner in range(int(start), 3):
-        there = path[corner + 1]
+    corner = int(start)
+    before = path[corner]
+    for there in path[corner + 1 :]:
         if there >= level if rising else there <= level:
-            before = path[corner]
             position = corner + (level - before) / (there - before)
             return (position, level, False) if position > start else (start, here, True)
+        before = there
+        corner += 1
     return None
 
 
@@ -147,13 +149,13 @@ class BarMatch:
                 self._expect(order, position)
 
     def _expect(self, order: VenueOrder, start: float) -> None:
-        auction = order.time_in_force
-        fleeting = auction in FLEETING
-        if fleeting and auction not in IMMEDIATE:
-            if not (self._bar.opens if auction == "opg" else self._bar.closes):
+        """Queue an order's first touch from ``start`` on, if it has one that counts."""
+        kind, time_in_force = order.working_type, order.time_in_force
+        fleeting = time_in_force in FLEETING
+        if fleeting and time_in_force not in IMMEDIATE:         # for an auction
+            if not (self._bar.opens if time_in_force == "opg" else self._bar.closes):
                 return
-            start = 0.0 if auction == "opg" else END
-        kind = order.working_type
+            start = 0.0 if time_in_force == "opg" else END
         if kind == "market" and not start:
             heappush(self._queue, (start, order.number, order, self._bar.open, True))
             return
@@ -176,8 +178,12 @@ class BarMatch:
     def _stop_comes_first(self, order: VenueOrder, path: Path, start: float) -> bool:
         if order.working_type != "limit":
             return False
-        for other in self._desk.siblings(order):
-            if other.working_type in STOP_BECOMES and touch(other, path, start) is not None:
+        orders = self._desk.orders
+        for key in order.exits:
+            other = orders[key]
+            if other.working_type in STOP_BECOMES and other.status in OPEN_STATUSES and (
+                touch(other, path, start) is not None
+            ):
                 return True
         return False
 

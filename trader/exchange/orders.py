@@ -22,13 +22,14 @@ def new_order(
 ) -> VenueOrder:
     """The order before it is entered: working at once while its hours run, else queued (``accepted``)."""
     extended, time_in_force = request.extended_hours, request.time_in_force
-    works = hours.inside[index] if extended else hours.open_at[index]
-    over = index >= len(hours.session)
-    session = hours.sessions if over else hours.session[index] if extended else hours.next_session[index]
-    rules, stop, side, kind = situation.rules, request.stop_price, request.side, request.type
-    limit = request.take_profit if request.order_class == "oco" else request.limit_price
+    if extended:
+        works = hours.inside[index]
+        session = hours.session[index] if index < len(hours.session) else hours.sessions
+    else:
+        works, session = hours.open_at[index], hours.next_session[index]
+    side, kind = request.side, request.type
     if time_in_force == "gtc":
-        expires_ns = now_ns + rules.gtc_days * DAY_NS
+        expires_ns = now_ns + situation.rules.gtc_days * DAY_NS
     else:                           # 0 where the stored bars do not reach so far
         expires_ns = hours.closes_ns[session] if session < hours.sessions else 0
     status = "new" if works and time_in_force != "opg" else "accepted"
@@ -38,19 +39,26 @@ def new_order(
         kind, kind, time_in_force, request.order_class, status, session, now_ns, now_ns, request.qty,
         situation.closes, situation.reserve_price, expires_ns,
     )
-    if limit is not None:
-        order.limit_price, order.limit_level = limit, rough(limit)
-    if stop is not None:
-        order.stop_price, order.stop_level = stop, rough(stop)
     if request.notional is not None:
         order.notional = request.notional
     if extended:
         order.extended_hours = True
-    if kind == "trailing_stop":
+    if kind != "market":
+        _set_prices(order, request, situation)
+    return order
+
+
+def _set_prices(order: VenueOrder, request: OrderRequest, situation: Situation) -> None:
+    """What an order waits for, exactly and as floats; an OCO's limit is its take-profit's price."""
+    limit = request.take_profit if request.order_class == "oco" else request.limit_price
+    if limit is not None:
+        order.limit_price, order.limit_level = limit, rough(limit)
+    stop = request.stop_price
+    if stop is not None:
+        order.stop_price, order.stop_level = stop, rough(stop)
+        if situation.rules.stop_collars and order.type == "stop" and order.side == BUY:
+            order.collar_price = to_tick(stop * (_COLLAR_BELOW if stop < _FIFTY else _COLLAR_ABOVE))
+    elif order.type == "trailing_stop":
         order.trail_price, order.trail_percent = request.trail_price, request.trail_percent
         order.hwm = situation.last_price
         follow(order)
-    if rules.stop_collars and kind == "stop" and side == BUY and stop is not None:
-        factor = _COLLAR_BELOW if stop < _FIFTY else _COLLAR_ABOVE
-        order.collar_price = to_tick(stop * factor)
-    return order

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from functools import lru_cache
+from math import nan
 
 import numpy as np
 
@@ -57,7 +58,12 @@ class Prices:
             self._row = self._rows.at(played - 1) if played else []
         price = self._known.get(column)
         if price is None:
-            price = self._known[column] = self._find(column, played)
+            close = self._row[column][3] if played else nan
+            if close != close or self._splits:
+                price = self._find(column, played)
+            else:
+                price = exact(close)
+            self._known[column] = price
         return price
 
     def quote(self, column: int, played: int, half_spread_bps: float) -> tuple[Decimal, Decimal]:
@@ -75,12 +81,8 @@ class Prices:
         return None
 
     def _find(self, column: int, played: int) -> Decimal:
-        if played:
-            price = self._row[column][3]
-            if price == price:
-                return self._in_todays_shares(price, column, played - 1, played) if self._splits else exact(price)
         closes = self._panel.close
-        for i in range(played - 2, -1, -1):
+        for i in range(played - 1, -1, -1):
             price = closes.item(i, column)
             if price == price:
                 return self._in_todays_shares(price, column, i, played)

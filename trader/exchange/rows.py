@@ -17,19 +17,19 @@ class Rows:
     def __init__(self, panel: BarPanel) -> None:
         self._panel = panel
         self._block = _BLOCK
-        self._first = 0
-        self._rows: list[Row] = []
+        self._rows: dict[int, Row] = {}
 
     def forget(self) -> None:
         """The panel's bars change, or have just changed: from now on every row is made when it is asked for."""
         self._block = 1
-        self._rows = []
+        self._rows = {}
 
     def at(self, i: int) -> Row:
         """Row ``i``: ``[open, high, low, close, volume]`` by column."""
-        place = i - self._first
-        if not 0 <= place < len(self._rows):
+        row = self._rows.get(i)
+        if row is None:
             cut = np.s_[i : i + self._block]
-            self._rows = np.stack([getattr(self._panel, name)[cut] for name in FIELDS], axis=-1).tolist()
-            self._first, place = i, 0
-        return self._rows[place]
+            made = np.stack([getattr(self._panel, name)[cut] for name in FIELDS], axis=-1).tolist()
+            self._rows = dict(enumerate(made, i))
+            row = self._rows[i]
+        return row

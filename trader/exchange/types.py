@@ -36,8 +36,6 @@ END_FIELDS = {
     "filled": "filled_ns", "canceled": "canceled_ns", "expired": "expired_ns", "replaced": "replaced_ns",
     "rejected": "failed_ns",
 }
-# Classes whose first order opens a position and whose legs wait for it.
-NEEDS_ENTRY = frozenset({"bracket", "oto"})
 STOP_BECOMES = {"stop": "market", "stop_limit": "limit", "trailing_stop": "market"}
 # Times in force of which nothing outlives the moment that they are for.
 IMMEDIATE = frozenset({"ioc", "fok"})

@@ -49,7 +49,7 @@ class Valuation:
             last, columns = self._prices.last, self._columns
             for symbol, holding in self._book.holdings.items():
                 value = holding.qty * last(columns[symbol], played)
-                if value > 0:
+                if value > ZERO:
                     long_value += value
                 else:
                     short_value += value

@@ -7,8 +7,8 @@ Time moves only in `Venue.step`, one bar at a time. An order entered after bar *
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from decimal import ROUND_DOWN, Decimal
-from functools import partial
 from typing import TYPE_CHECKING
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
@@ -28,12 +28,11 @@ from trader.exchange.matching import Bar, play_bar, sweep
 from trader.exchange.orders import new_order
 from trader.exchange.prices import Prices, quote_around
 from trader.exchange.replacing import replacement
-from trader.exchange.rows import Row, Rows
+from trader.exchange.rows import Rows
 from trader.exchange.splits import apply_split
 from trader.exchange.statistics import DailyStatistics
 from trader.exchange.types import (
     BUY,
-    NEEDS_ENTRY,
     OPPOSITE,
     PENDING_STATUSES,
     SELL,
@@ -176,23 +175,30 @@ class Venue:
         self.now_ns = self._ends[index - 1] if index else (self._starts[0] if self._starts else 0)
 
     def _play(self, i: int) -> None:
-        desk, hours, start = self.desk, self.hours, self._starts[i]
-        regular, opens = hours.regular[i], hours.opens[i]
+        desk, hours, start, end, halted = self.desk, self.hours, self._starts[i], self._ends[i], self.halted
+        regular, opens, closes = hours.regular[i], hours.opens[i], hours.closes[i]
         if desk.queued and (opens or not regular):
             wake(desk, start, regular=regular)
-        if self.halted:
-            for symbol in sorted(self.halted):
+        if halted:
+            for symbol in sorted(halted):
                 suspend(desk, self._columns[symbol], start)
-        row = self._rows.at(i)
+        row, figures, symbols = self._rows.at(i), self.statistics.of_session(hours.session[i]), self.panel.symbols
+
+        def bar_of(column: int) -> Bar | None:
+            """A symbol's bar; None where there is none."""
+            open_, high, low, close, volume = row[column]
+            if close != close or (halted and symbols[column] in halted):
+                return None
+            return Bar(open_, high, low, close, volume, start, end, *figures[column], opens, closes)
+
         first, first_activity = len(desk.events), len(desk.activities)
-        play_bar(
-            desk, self.accounts_book, self.fill_model, row, partial(self._bar, row), extended=not regular,
-        )
+        play_bar(desk, self.accounts_book, self.fill_model, row, bar_of, extended=not regular)
         if desk.fleeting and regular:
-            sweep(desk, start, self._ends[i], opens=opens, closes=hours.closes[i])
+            sweep(desk, start, end, opens=opens, closes=closes)
         if desk.changes:
-            desk.settle(self._ends[i])
-        desk.sort_events(first, first_activity)
+            desk.settle(end)
+        if len(desk.events) - first > 1:
+            desk.sort_events(first, first_activity)
 
     def _watch_bands(self, i: int) -> None:
         """Pause what opens beyond its price bands; an opening, and the first bar after a pause, set new ones."""
@@ -211,18 +217,6 @@ class Venue:
                 self.reopened[symbol] = self.index
                 self.resume(symbol)
                 self.pauses.append(Pause(symbol, self.now_ns))
-
-    def _bar(self, row: Row, column: int) -> Bar | None:
-        """The bar that is being played; None where there is none."""
-        i, hours = self.index, self.hours
-        open_, high, low, close, volume = row[column]
-        if close != close or (self.halted and self.panel.symbols[column] in self.halted):
-            return None
-        adv, volatility = self.statistics.of_session(hours.session[i])[column]
-        return Bar(
-            open_, high, low, close, volume, self._starts[i], self._ends[i], adv, volatility,
-            hours.opens[i], hours.closes[i],
-        )
 
     def _close(self, i: int) -> None:
         """At the close day orders expire (extended ones at the day's end) and the account's worth is noted."""
@@ -266,11 +260,10 @@ class Venue:
         for check in checks.book:
             check(request, situation)
         order = new_order(request, column, situation, desk, self.hours, self.index, self.now_ns)
-        legs: list[VenueOrder] = []
-        if request.order_class in NEEDS_ENTRY:
-            legs = entry_legs(order, request, desk.ids, len(desk.orders))
-        elif request.order_class == "oco":
-            legs = oco_leg(order, request, desk.ids, len(desk.orders))
+        legs: Sequence[VenueOrder] = ()
+        if request.order_class != "simple":
+            make_legs = oco_leg if request.order_class == "oco" else entry_legs
+            legs = make_legs(order, request, desk.ids, len(desk.orders))
         desk.enter(order)
         desk.announce(order.status, order, self.now_ns)
         for leg in legs:
@@ -542,7 +535,7 @@ class Venue:
         side, account = request.side, self.accounts_book
         holding = account.holdings.get(request.symbol)
         position = ZERO if holding is None else holding.qty
-        closes = holding is not None and (position > 0) is (side == SELL)
+        closes = holding is not None and (position > ZERO) is (side == SELL)
         last = reserve = self.price_book.last(column, self.index)
         if not closes:
             reserve = self._reserve_price(request, last)
