@@ -58,10 +58,16 @@ def test_each_fault_by_slice_and_by_frame(kind, bar, value, limit):
     assert [i.type for i in result.issues] == [kind]
 
 
-def test_one_field_missing_is_an_issue():
-    ok, issues = check((np.nan, 101.0, 99.0, 100.5, 5000.0))
+@pytest.mark.parametrize("field", range(5))
+def test_one_field_missing_is_an_issue(field):
+    bar = list(GOOD)
+    bar[field] = np.nan
+    ok, issues = check(bar)
     assert not ok[0]
     assert issues[0].type == "not_finite"
+    result = LiveDataValidator().validate(pd.DataFrame([GOOD, bar], columns=FIELDS))
+    assert not result.is_valid
+    assert [i.type for i in result.issues] == ["not_finite"]
 
 
 def test_low_volume_is_a_warning():

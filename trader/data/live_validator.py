@@ -138,10 +138,9 @@ class LiveDataValidator:
     ) -> list[ValidationIssue]:
         previous = np.concatenate([[np.nan], bars["close"][:-1]])
         issues = []
-        for row in range(len(previous)):
-            if self._suspect(bars, previous, row):
-                bar = [float(bars[name][row]) for name in (*PRICES, "volume")]
-                issues += self._bar_issues(symbol, bar, float(previous[row]))
+        for row in np.flatnonzero(self._suspect(bars, previous)).tolist():
+            bar = [float(bars[name][row]) for name in (*PRICES, "volume")]
+            issues += self._bar_issues(symbol, bar, float(previous[row]))
         if starts is not None:
             backwards = np.flatnonzero(np.diff(starts) <= 0)
             if len(backwards):
@@ -152,10 +151,13 @@ class LiveDataValidator:
             issues += self._staleness(symbol, int(starts.max()) + max(step, 0), now_ns)
         return issues
 
-    def _suspect(self, bars: dict[str, FloatArray], previous: FloatArray, row: int) -> bool:
-        o, h, l, c, v = (bars[name][row] for name in (*PRICES, "volume"))
-        fine = l <= min(o, c) and max(o, c) <= h < np.inf and l > 0 and self.min_volume <= v < np.inf
-        return not fine or abs(c - previous[row]) > self.max_price_change_pct * previous[row]
+    def _suspect(self, bars: dict[str, FloatArray], previous: FloatArray) -> NDArray[np.bool_]:
+        """Bars that deserve a closer look; NumPy's extremes hand a NaN on, and no comparison with it is true."""
+        o, h, l, c, v = (bars[name] for name in (*PRICES, "volume"))
+        fine = (l <= np.minimum(o, c)) & (np.maximum(o, c) <= h) & (l > 0) & (v >= self.min_volume)
+        fine &= np.isfinite(h) & np.isfinite(v)
+        suspect: NDArray[np.bool_] = ~fine | (np.abs(c - previous) > self.max_price_change_pct * previous)
+        return suspect
 
     def _explained(
         self, slice: Slice, previous_close: FloatArray, now_ns: int, ok: NDArray[np.bool_],
