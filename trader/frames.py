@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+CheckRow = tuple[int, str, str, str, float, float, str]      # layer, rule, action, code, used, limit, unit
+
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
@@ -133,7 +135,7 @@ class OrderRow:
     reason: str = ""
     history: tuple[tuple[int, str, str], ...] = ()      # ts, state, detail
     # layer, rule, action, code, used, limit, unit
-    checks: tuple[tuple[int, str, str, str, float, float, str], ...] = ()
+    checks: tuple[CheckRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

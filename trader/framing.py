@@ -13,6 +13,7 @@ from trader.frames import (
     AccountRow,
     BreakerRow,
     CandleSeries,
+    CheckRow,
     DegradationRow,
     FillRow,
     Frame,
@@ -52,6 +53,7 @@ class Framer:
         self.fold = fold
         self._seq = 0
         self._last = Frame()
+        self._checks: dict[str, tuple[CheckRow, ...]] = {}      # of the orders shown; a verdict never changes
         fold.dirty |= {"orders", "positions", "risk", "breakers", "slippage", "models", "log", "charts"}
 
     def frame(self, around: Surroundings | None = None, playback: PlaybackRow | None = None) -> Frame:
@@ -156,11 +158,20 @@ class Framer:
 
     def _orders(self) -> tuple[OrderRow, ...]:
         book = self.fold.book
-        opened = [_order(o) for o in reversed(book.open_orders.values())]
+        known, self._checks = self._checks, {}
+
+        def row(order: Order) -> OrderRow:
+            key = order.client_order_id
+            checks = known.get(key) or tuple(
+                (c.layer, c.rule, c.action, c.code, c.used, c.limit, c.unit) for c in book.checks_of(order))
+            self._checks[key] = checks
+            return _order(order, checks)
+
+        opened = [row(order) for order in reversed(book.open_orders.values())]
         closed = []
         for order in reversed(book.orders.values()):
             if not order.is_open:
-                closed.append(_order(order))
+                closed.append(row(order))
                 if len(closed) == CLOSED_ORDERS_SHOWN:
                     break
         return tuple(opened + closed)
@@ -254,7 +265,7 @@ def _fill(fill: Fill) -> FillRow:
                    fill.slippage_bps)
 
 
-def _order(order: Order) -> OrderRow:
+def _order(order: Order, checks: tuple[CheckRow, ...]) -> OrderRow:
     average = order.average_price
     return OrderRow(
         client_order_id=order.client_order_id, broker_order_id=order.broker_order_id, symbol=order.symbol,
@@ -265,5 +276,5 @@ def _order(order: Order) -> OrderRow:
         average_price=float(average) if average is not None else None, state=order.state.value, is_open=order.is_open,
         created_ns=order.created_ts, updated_ns=order.updated_ts, strategy=order.strategy, reason=order.reason,
         history=tuple(order.history),
-        checks=tuple((c.layer, c.rule, c.action, c.code, c.used, c.limit, c.unit) for c in order.checks),
+        checks=checks,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
+import msgspec
 import numpy as np
 import pytest
 
+from trader.backtest import engine
 from trader.backtest.blocks import ROWS, BlockValidator
 from trader.backtest.engine import BacktestEngine
+from trader.core import events as ev
+from trader.core.fold import Fold
+from trader.core.journal import read_events
 from trader.core.panel import BarPanel
 from trader.data.live_validator import LiveDataValidator
 from trader.risk.params import RiskParams
@@ -63,13 +66,22 @@ def test_a_late_look_at_a_bar_is_taken_by_itself():
     assert {issue.type for issue in issues} == {"stale_data"}
 
 
-def test_a_backtest_keeps_no_story_of_finished_orders(monkeypatch):
+def test_a_backtest_counts_finished_orders_and_keeps_none(monkeypatch, tmp_path):
     kept = []
-    monkeypatch.setattr("trader.backtest.engine.count", lambda book, played: kept.append(book) or {"slices": played})
+    counted = engine.count
+    monkeypatch.setattr(engine, "count", lambda book, played: kept.append(book) or counted(book, played))
     panel = panel_with(False, False)
     params = SmaCrossParams(fast=3, slow=8, shares=10, take_profit_pct=None, stop_loss_pct=None)
-    BacktestEngine(1_000_000, risk_params=RiskParams(require_bracket=False)).run(SmaCross(params), panel)
-    finished = [order for order in kept[0].orders.values() if not order.is_open]
-    assert len(finished) > 20
-    assert all(order.checks == () and order.history == [] for order in finished)
-    assert sum((order.filled_quantity for order in finished), Decimal(0)) == 10 * len(finished)
+    journal = tmp_path / "j.sqlite"
+    result = BacktestEngine(1_000_000, risk_params=RiskParams(require_bracket=False)).run(
+        SmaCross(params), panel, journal=journal)
+    assert all(order.is_open for order in kept[0].orders.values())
+    events = [event for _, event in read_events(journal)]
+    told = {name: sum(isinstance(event, kind) for event in events) for name, kind in (
+        ("intents", ev.OrderIntent), ("orders", ev.OrderSubmitting), ("fills", ev.OrderFilled))}
+    assert told.items() <= result.counts.items()
+    assert result.counts["fills"] > 20
+    fold = Fold()
+    for event in events:
+        fold.apply(event)
+    assert msgspec.structs.asdict(fold.book.counts()).items() <= result.counts.items()

@@ -31,7 +31,9 @@ def session(count: int) -> list[ev.AnyEvent]:
         ts=0, run_id="bench", mode="backtest", account="bench", symbols=SYMBOLS, timeframe="15Min", source="real",
         cash=Decimal(10_000_000), strategy="bench",
     )]
-    checks = tuple(ev.RuleCheck(1 + k // 7, f"rule_{k}", "allow", "OK", 0.01 * k, 0.25, "%") for k in range(26))
+    events.append(ev.RiskRules(ts=0, tables={
+        "entry": tuple(ev.RuleName(1 + k // 8, f"rule_{k}", "%") for k in range(29))}))
+    used, limits = [0.0123456789 * k for k in range(29)], [0.25] * 29
     slices = 0
     while len(events) < count:
         slices += 1
@@ -41,17 +43,18 @@ def session(count: int) -> list[ev.AnyEvent]:
             ts=ts, index=slices, bar_ts=ts - 900_000_000_000, day=20240102, open=close, high=close, low=close,
             close=close, volume=[10_000.0 + k for k in range(7)]))
         if slices % 5 == 0:
-            events += _order(slices, ts, "buy" if slices % 10 else "sell", checks)
+            events += _order(slices, ts, "buy" if slices % 10 else "sell", used, limits)
     return events
 
 
-def _order(number: int, ts: int, side: str, checks: tuple[ev.RuleCheck, ...]) -> list[ev.AnyEvent]:
+def _order(number: int, ts: int, side: str, used: list[float], limits: list[float]) -> list[ev.AnyEvent]:
+    model = ev.RuleCheck(4, "model", "allow", "NO_MODEL", 0, 3, "level")
     key, symbol, shares = f"bt-e{number}", SYMBOLS[number % 7], Decimal(100)
     return [
         ev.OrderIntent(ts=ts, client_order_id=key, symbol=symbol, side=side, quantity=shares, role="entry",
                        strategy="bench", signal_price=100.0, reason="fast mean above slow"),
         ev.RiskVerdict(ts=ts, client_order_id=key, symbol=symbol, action="allow", quantity_asked=shares,
-                       quantity=shares, checks=checks),
+                       quantity=shares, checks=(model,), rules="entry", used=used, limits=limits),
         ev.OrderSubmitting(ts=ts, client_order_id=key),
         ev.OrderAccepted(ts=ts, client_order_id=key, broker_order_id=f"b{number}"),
         ev.OrderFilled(ts=ts, client_order_id=key, execution_id=f"x{number}", symbol=symbol, side=side,

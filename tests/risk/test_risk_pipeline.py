@@ -85,7 +85,7 @@ def test_a_verdict_brings_numbers_and_the_journal_knows_the_rules():
     verdict = ev.decode(ev.encode(w.risk.vet(intent, w.book, w.history)))
     w.book.apply(intent)
     w.book.apply(verdict)
-    checks = w.book.orders[intent.client_order_id].checks
+    checks = w.book.checks_of(w.book.orders[intent.client_order_id])
     assert checks == checks_of(verdict)
     assert [check.rule for check in checks] == [rule.rule for rule in told.tables["entry"]][:len(checks)]
     assert len(verdict.used) == len(verdict.limits) == len(checks)

@@ -107,11 +107,11 @@ def _fill(news: VenueEvent) -> ev.AnyEvent:
     )
 
 
-def _new(news: VenueEvent) -> ev.AnyEvent:
+def _new(news: VenueEvent) -> ev.AnyEvent | None:
     order = news.order
-    if order.parent_id is not None:
-        return ev.OrderWorking(ts=news.ts_ns, client_order_id=order.client_order_id, quantity=order.qty)
-    return ev.OrderAccepted(ts=news.ts_ns, client_order_id=order.client_order_id, broker_order_id=order.id)
+    if order.parent_id is None:                         # the answer to its submit has said so
+        return None
+    return ev.OrderWorking(ts=news.ts_ns, client_order_id=order.client_order_id, quantity=order.qty)
 
 
 def _restated(news: VenueEvent) -> ev.AnyEvent:
@@ -122,7 +122,7 @@ def _restated(news: VenueEvent) -> ev.AnyEvent:
     )
 
 
-_TRANSLATE: dict[str, Callable[[VenueEvent], ev.AnyEvent]] = {
+_TRANSLATE: dict[str, Callable[[VenueEvent], ev.AnyEvent | None]] = {
     "new": _new,
     "accepted": _new,
     "fill": _fill,
@@ -134,6 +134,6 @@ _TRANSLATE: dict[str, Callable[[VenueEvent], ev.AnyEvent]] = {
 
 
 def translate(news: VenueEvent) -> ev.AnyEvent | None:
-    """A trade update as a core event; None for what the engine never asks for (replacements)."""
+    """A trade update as a core event; None for what the engine knows or never asks for (replacements)."""
     handler = _TRANSLATE.get(news.event)
     return None if handler is None else handler(news)

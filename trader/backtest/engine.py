@@ -176,13 +176,9 @@ class InstitutionalBacktestEngine(BacktestEngine):
 
 def count(book: Book, slices: int) -> dict[str, int]:
     """How much happened."""
-    orders = book.orders.values()
     return {
         "slices": slices,
-        "intents": sum(1 for order in orders if not order.parent),
-        "vetoes": sum(1 for order in orders if order.state.value == "denied"),
-        "orders": sum(1 for order in orders if order.submitted_ts and not order.parent),
-        "fills": sum(len(order.executions) for order in orders),
+        **msgspec.structs.asdict(book.counts()),
         "trades": len(book.closed_trades),
         "open_positions": len(book.positions),
     }

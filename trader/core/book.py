@@ -48,7 +48,7 @@ class Order(msgspec.Struct, gc=False):
     updated_ts: int = 0
     executions: set[str] = set()
     legs: list[str] = []
-    checks: tuple[ev.RuleCheck, ...] = ()
+    verdict: ev.RiskVerdict | None = None
     history: list[tuple[int, str, str]] = []
 
     @property
@@ -104,6 +104,23 @@ class ClosedTrade(msgspec.Struct, frozen=True, gc=False):
     signal_price: float
 
 
+class OrderCounts(msgspec.Struct, gc=False):
+    """How many there were; a bracket's legs count by their fills alone."""
+
+    intents: int = 0
+    vetoes: int = 0
+    orders: int = 0                         # that went to the broker
+    fills: int = 0
+
+    def add(self, order: Order) -> None:
+        """One more."""
+        self.fills += len(order.executions)
+        if not order.parent:
+            self.intents += 1
+            self.vetoes += order.state is OrderState.DENIED
+            self.orders += order.submitted_ts > 0
+
+
 class Book:
     """The accounts. ``apply`` takes any event and never raises over what the broker says.
 
@@ -122,7 +139,9 @@ class Book:
         self.open_orders: dict[str, Order] = {}
         self.open_entries: dict[str, Order] = {}        # of them, those that add exposure
         self.stopped_entries: dict[str, Order] = {}     # a symbol's newest entry that named a stop
-        self.lean = False                               # keep no word on how orders came about, as backtests do
+        # As backtests do: keep no word on how orders came about, and of those that have ended only their number.
+        self.lean = False
+        self._ended = OrderCounts()
         self.changes = 0                                # of orders, positions or cash; a slice is none
         self._shares: dict[str, float] = {}             # of the positions, in their order, for the slice's valuation
         self._open_by_symbol: dict[str, dict[str, Order]] = {}
@@ -168,6 +187,18 @@ class Book:
         marks = self.marks
         return {symbol: held * (marks[symbol] if symbol in marks else float(self.positions[symbol].average_price))
                 for symbol, held in self._shares.items()}
+
+    def counts(self) -> OrderCounts:
+        """All orders so far, those included that a lean book has forgotten."""
+        ended = self._ended
+        counts = OrderCounts(ended.intents, ended.vetoes, ended.orders, ended.fills)
+        for order in self.orders.values():
+            counts.add(order)
+        return counts
+
+    def checks_of(self, order: Order) -> tuple[ev.RuleCheck, ...]:
+        """What the risk layers said to an order, rule by rule; nothing for one that they never saw."""
+        return () if order.verdict is None else ev.checks_of(order.verdict, self.rules)
 
     def open_orders_of(self, symbol: str) -> list[Order]:
         """Open orders of a symbol, legs included."""
@@ -231,7 +262,14 @@ class Book:
             if self.open_orders.pop(key, None) is not None:
                 self.open_entries.pop(key, None)
                 del self._open_by_symbol[order.symbol][key]
+            if self.lean:
+                self._forget(order)
         return True
+
+    def _forget(self, order: Order) -> None:
+        if self.orders.pop(order.client_order_id, None) is not None:
+            self.by_broker_id.pop(order.broker_order_id, None)
+            self._ended.add(order)
 
     def _open(self, order: Order) -> None:
         key = order.client_order_id
@@ -326,7 +364,7 @@ class Book:
     def _verdict(self, event: ev.RiskVerdict) -> None:
         order = self.orders[event.client_order_id]
         if not self.lean:
-            order.checks = ev.checks_of(event, self.rules)
+            order.verdict = event
         last = event.checks[-1].code if event.checks and event.action != "allow" else ""
         self._move(order, News.DENY if event.action == "veto" else News.APPROVE, event.ts, last)
         order.quantity = event.quantity if event.action != "veto" else order.quantity
@@ -377,7 +415,8 @@ class Book:
             parent=event.parent_client_order_id, created_ts=event.ts, submitted_ts=event.ts, accepted_ts=event.ts,
             updated_ts=event.ts,
         )
-        order.history.append((event.ts, order.state.value, f"leg of {event.parent_client_order_id}"))
+        if not self.lean:
+            order.history.append((event.ts, order.state.value, f"leg of {event.parent_client_order_id}"))
         self._add(order)
         if parent is not None:
             parent.legs.append(order.client_order_id)
