@@ -55,7 +55,7 @@ class ChartsScreen(FrameScreen):
         self.call_after_refresh(lambda: self.watch_frame(self.frame))
 
     def watch_frame(self, frame: Frame) -> None:
-        if not self.is_mounted:
+        if self.query_one_optional("#candles") is None:     # not made yet, or taken down already
             return
         for line in self.query("StatusBar, AccountLine, Banner").results():
             line.paint(frame, self.moment)                  # type: ignore[attr-defined]

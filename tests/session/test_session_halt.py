@@ -179,9 +179,11 @@ def test_the_halt_command_reaches_a_running_session_and_the_resume_lifts_it(home
         assert halted.returncode == 0, halted.stderr
         result, = json.loads(halted.stdout)
         assert result["halted"]
-        assert result["answer"]["positions_closed"] >= 1
         assert result["answer"]["failures"] == []
         wait_for(lambda: flat(host))
+        # The strategy's own exit may have come first: what is told is what the halt did.
+        closing = {o.symbol for o in folded(runs(home)[-1]).book.orders.values() if o.role == "halt"}
+        assert result["answer"]["positions_closed"] == len(closing)
         resumed = command(home, "resume", "--home", str(home), "--mode", "sim", "--yes-resume")
         assert resumed.returncode == 0, resumed.stderr
         wait_for(lambda: trading(host))
