@@ -94,16 +94,21 @@ def near_limits(venue: Venue, i: int, symbols: tuple[str, ...]) -> Iterator[None
             yield
 
 
-def brackets(venue: Venue, i: int, symbols: tuple[str, ...]) -> Iterator[None]:
-    """A bracket in every symbol that is flat; its exits are hit some bars later."""
+def brackets(venue: Venue, i: int, symbols: tuple[str, ...], every: int = 1) -> Iterator[None]:
+    """A bracket in every symbol that is flat, looked at every so many bars; its exits are hit some bars later."""
     above, below = (prices((len(symbols), False), factor)[i] for factor in ("1.004", "0.996"))
     for column, symbol in enumerate(symbols):
-        if not venue.accounts_book.quantity(symbol):
+        if (i + column) % every == 0 and not venue.accounts_book.quantity(symbol):
             venue.submit(OrderRequest(
                 symbol=symbol, side="buy", qty=SHARES, time_in_force="gtc", order_class="bracket",
                 take_profit=above[column], stop_loss=below[column],
             ))
             yield
+
+
+def strategy(venue: Venue, i: int, symbols: tuple[str, ...]) -> Iterator[None]:
+    """What a strategy asks for: a bracket now and then, in each symbol at most every eighth bar."""
+    return brackets(venue, i, symbols, every=8)
 
 
 def changes(venue: Venue, i: int, symbols: tuple[str, ...]) -> Iterator[None]:
@@ -157,6 +162,8 @@ MIXES = {
     "limit orders that fill, 7 symbols": Mix(7, near_limits),
     "brackets, 1 symbol": Mix(1, brackets),
     "brackets, 7 symbols": Mix(7, brackets),
+    "brackets now and then, 7 symbols": Mix(7, strategy),
+    "brackets now and then, 30 symbols": Mix(30, strategy),
     "limit + replace + cancel, 1 symbol": Mix(1, changes),
     "limit + replace + cancel, 7 symbols": Mix(7, changes),
     "trailing stops, 7 symbols": Mix(7, trailing),
