@@ -48,13 +48,3 @@ def _merge(parts: list[Part]) -> tuple[Part, ...]:
         else:
             merged.append((text, tone))
     return tuple(merged)
-
-
-def sparkline(values: list[float], width: int) -> str:
-    """The last ``width`` values as eighths of a block."""
-    shown = values[-width:]
-    if not shown:
-        return ""
-    low, high = min(shown), max(shown)
-    spread = (high - low) or 1.0
-    return "".join("▁▂▃▄▅▆▇█"[min(7, int((value - low) / spread * 8))] for value in shown)

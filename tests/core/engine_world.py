@@ -178,3 +178,17 @@ def submits(commands: list[Command]) -> list[Submit]:
 
 def cancels(commands: list[Command]) -> list[Cancel | CancelAll]:
     return [command for command in commands if isinstance(command, Cancel | CancelAll)]
+
+
+def round_trip_and_refusal() -> EngineWorld:
+    """A bracket entered and left with a profit through cancels, then an order that the broker refuses."""
+    world = EngineWorld()
+    entry = world.hold()
+    world.play(leave(), price=103.0)
+    for leg in list(world.book.orders[entry.client_order_id].legs):
+        for command in submits(world.cancelled(leg)):
+            world.accept(command)
+            world.fill(command.client_order_id, price="103")
+    refused, = submits(world.play(long("MSFT"), price=50.0))
+    world.reject(refused.client_order_id)
+    return world

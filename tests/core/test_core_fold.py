@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from engine_world import EngineWorld, leave, long, submits
+from engine_world import EngineWorld, long, round_trip_and_refusal, submits
 
 from trader.core import events as ev
 from trader.core.candles import CANDLES_KEPT
@@ -24,15 +24,7 @@ def folded(events: list[ev.AnyEvent]) -> Fold:
 @pytest.fixture
 def story() -> EngineWorld:
     """A round trip with a profit, a refusal, and a position that is still held."""
-    world = EngineWorld()
-    entry = world.hold()
-    world.play(leave(), price=103.0)
-    for leg in list(world.book.orders[entry.client_order_id].legs):
-        for command in submits(world.cancelled(leg)):
-            world.accept(command)
-            world.fill(command.client_order_id, price="103")
-    refused, = submits(world.play(long("MSFT"), price=50.0))
-    world.reject(refused.client_order_id)
+    world = round_trip_and_refusal()
     world.hold("AAPL", price=50.0)
     return world
 

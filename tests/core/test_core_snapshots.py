@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from engine_world import EngineWorld, leave, long, short, submits
+from engine_world import round_trip_and_refusal, short, submits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,15 +23,7 @@ from trader.utils.errors import UserError
 @lru_cache(maxsize=1)
 def story() -> tuple[ev.AnyEvent, ...]:
     """Entries with brackets, an exit through cancels, a refusal, a replaced leg, predictions, gaps, a halt."""
-    world = EngineWorld()
-    entry = world.hold()
-    world.play(leave(), price=103.0)
-    for leg in list(world.book.orders[entry.client_order_id].legs):
-        for command in submits(world.cancelled(leg)):
-            world.accept(command)
-            world.fill(command.client_order_id, price="103")
-    refused, = submits(world.play(long("MSFT"), price=50.0))
-    world.reject(refused.client_order_id)
+    world = round_trip_and_refusal()
     second = world.hold("AAPL", price=50.0)
     leg = world.book.orders[second.client_order_id].legs[0]
     old = world.book.orders[leg]

@@ -69,13 +69,6 @@ class Columns:
         return out
 
     @cached_property
-    def bars_in_session(self) -> IntArray:
-        """Bars of the session up to and with each bar; counts from the first bar known."""
-        index = np.arange(len(self))
-        starts = np.maximum.accumulate(np.where(self.breaks, index, 0))
-        return index - starts + 1
-
-    @cached_property
     def session_start(self) -> IntArray:
         """Index of the session's first bar; -1 where it lies before the first bar known."""
         index = np.arange(len(self))
@@ -84,14 +77,6 @@ class Columns:
     @cached_property
     def log_open(self) -> FloatArray:
         return np.log(self.open)
-
-    @cached_property
-    def log_high(self) -> FloatArray:
-        return np.log(self.high)
-
-    @cached_property
-    def log_low(self) -> FloatArray:
-        return np.log(self.low)
 
     @cached_property
     def log_close(self) -> FloatArray:
