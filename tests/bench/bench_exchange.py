@@ -34,6 +34,7 @@ from tests.bench.bench_data import bars
 from tests.bench.bench_table import table
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.panel import BarPanel
+from trader.exchange.loop import run as run_loop
 from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue
 
@@ -69,7 +70,7 @@ def _serve_exchange(pipe: Connection, symbols: int, count: int) -> None:
         await asyncio.to_thread(pipe.recv)
         await server.stop()
 
-    asyncio.run(run())
+    run_loop(run())
 
 
 def _serve_constant(pipe: Connection, size: int, _: int) -> None:

@@ -1,15 +1,21 @@
-"""The fixture that builds a venue from bars."""
+"""The fixture that builds a venue from bars; asynchronous tests run on the exchange's own loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 import pytest
 from exchange_markets import FREE, panel_of
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
+from trader.exchange.loop import new_event_loop
 from trader.exchange.venue import Venue
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"exchange": new_event_loop}
 
 
 @pytest.fixture

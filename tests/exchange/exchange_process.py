@@ -9,6 +9,7 @@ from pathlib import Path
 from exchange_markets import walk_panel
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
+from trader.exchange.loop import run
 from trader.exchange.persist import VenueStore
 from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue
@@ -29,4 +30,4 @@ async def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    run(main(sys.argv[1]))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from trader.exchange.loop import new_event_loop
 from trader.exchange.server import ExchangeServer
 
 
@@ -32,7 +33,7 @@ class Control:
 @contextmanager
 def serving(server: ExchangeServer) -> Iterator[Control]:
     """Run a server in a thread until the block ends."""
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:

@@ -25,6 +25,9 @@ class Wire(asyncio.Transport):
         self.said: list[bytes] = []
         self.gone = False
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.said.append(bytes(data))
 

@@ -102,8 +102,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run_serve(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; prints one JSON line with the ports when ready."""
-    import asyncio
-
+    from trader.exchange.loop import run
     from trader.exchange.persist import VenueStore
 
     if args.faults and args.fault_log and args.faults.resolve() == args.fault_log.resolve():
@@ -112,7 +111,7 @@ def run_serve(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         store = stack.enter_context(VenueStore(args.persist)) if args.persist else None
         hits = stack.enter_context(open_log(args.fault_log)) if args.fault_log else None
-        asyncio.run(serve_until_signal(build_server(args, panel, store, hits)))
+        run(serve_until_signal(build_server(args, panel, store, hits)))
     return 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import count
 from math import inf
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, cast
 
 from trader.exchange.errors import VenueError
 from trader.exchange.http import CONTINUE, MAX_BODY, Heads, Request, RequestReader, Response, error_response
@@ -126,8 +126,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     # --- called by the transport ----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)     # uvloop's are none of asyncio's family
+        self.transport.set_write_buffer_limits(high=0)          # an answer leaves at once, not at the turn's end
         self.due = monotonic() + IDLE_SECONDS
         if not self._service.enter(self):
             self._refuse(FULL)
@@ -231,6 +231,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             return
         self._flush()
         self.due = inf
+        self.transport.set_write_buffer_limits()    # a stream may run ahead of who hears it
         self._upgraded = self._service.upgrade(self.transport, request, self._reader.take_rest())
 
     def _serve(self, request: Request) -> None:

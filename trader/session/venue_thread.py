@@ -56,7 +56,9 @@ class VenueThread:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            from trader.exchange.loop import run
+
+            run(self._serve())
         except BaseException as error:
             self._failure = error
         finally:
