@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 from collections.abc import AsyncIterator, Callable
@@ -217,6 +218,44 @@ async def test_late_fills_of_exits_keep_the_shares_together(server: ExchangeServ
     assert account["cash"] == "100100"                  # bought at 100, sold at 110
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("path", ["/v2/orders", "/v2/positions?cancel_orders=true"])
+async def test_late_fills_of_all_that_is_cancelled_at_once(
+    server: ExchangeServer, client: Raw, path: str, when: str
+) -> None:
+    arm(server, {"kind": "late_fill", "symbol": "AAPL", "when": when})
+    orders = [
+        (await client.ask("POST", "/v2/orders", {**BUY, "symbol": symbol, "type": "limit", "limit_price": "90"}))[1]
+        for symbol in ("AAPL", "MSFT", "AAPL")
+    ]
+    assert (await client.ask("DELETE", path))[0] == 207
+    assert [server.venue.order(order["id"]).status for order in orders] == ["filled", "canceled", "filled"]
+    assert server.venue.accounts_book.quantity("AAPL") == 20
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("other", "status"),
+    [
+        ({"kind": "drop_request"}, "new"), ({"kind": "server_error"}, "new"), ({"kind": "rate_limit"}, "new"),
+        ({"kind": "drop_response"}, "filled"), ({"kind": "delay", "when": "before", "seconds": 0.05}, "filled"),
+        ({"kind": "server_error", "when": "after"}, "filled"),
+    ],
+)
+async def test_only_a_cancel_that_arrives_is_overtaken(
+    server: ExchangeServer, client: Raw, when: str, other: dict[str, Any], status: str
+) -> None:
+    """A late fill belongs to the cancel, wherever other faults let it arrive; not to one that never did."""
+    arm(server, {"kind": "late_fill", "when": when}, {**other, "method": "DELETE"})
+    _, order = await client.ask("POST", "/v2/orders", {**BUY, "type": "limit", "limit_price": "90"})
+    with contextlib.suppress(asyncio.IncompleteReadError):
+        answered = (await client.ask("DELETE", f"/v2/orders/{order['id']}"))[0]
+        assert answered in (204, 429, 500)
+    held = server.venue.order(order["id"])
+    assert held.status == status
+    assert bool(held.canceled_ns) is (status == "filled" and when == "after")
+
+
 async def test_an_exit_without_its_shares_stays_cancelled(server: ExchangeServer, client: Raw) -> None:
     await client.ask("POST", "/v2/orders", BUY)
     server.advance()
@@ -272,22 +311,45 @@ async def test_a_stop_leg_gets_a_new_id_by_itself(server: ExchangeServer, client
         ({"kind": "reorder", "event": "new"}, [], ["fill", "new"]),
         ({"kind": "delay_update", "event": "new", "bars": 2}, [], ["fill"]),
         ({"kind": "omit", "symbol": "MSFT"}, ["new"], ["fill"]),
+        ([{"kind": "omit", "event": "new"}, {"kind": "duplicate", "event": "new"}], [], ["fill"]),
+        ([{"kind": "reorder", "event": "new"}, {"kind": "duplicate", "event": "new"}], [], ["fill", "new", "new"]),
     ],
 )
 async def test_trade_updates_double_vanish_swap_and_wait(
-    server: ExchangeServer, client: Raw, fault: dict[str, Any], after_order: list[str], after_bar: list[str]
+    server: ExchangeServer, client: Raw, fault: Any, after_order: list[str], after_bar: list[str]
 ) -> None:
-    arm(server, fault)
+    arm(server, *(fault if isinstance(fault, list) else [fault]))
     socket = await listening(server)
     await client.ask("POST", "/v2/orders", BUY)
     assert await events_of(socket, len(after_order)) == after_order
     server.advance()
     assert await events_of(socket, len(after_bar)) == after_bar
-    if fault["kind"] == "delay_update":
+    if fault == {"kind": "delay_update", "event": "new", "bars": 2}:
         server.advance()
         assert await events_of(socket, 1) == ["new"]
     await client.ask("POST", "/v2/orders", BUY)                # the fault is spent
     assert await events_of(socket, 1) == ["new"]
+    await socket.close()
+
+
+@pytest.mark.parametrize("lost", ["event", "order", "order.symbol"])
+async def test_several_faults_bend_one_message(server: ExchangeServer, client: Raw, lost: str) -> None:
+    """What a fault took out of a message is not missed by those that come after it."""
+    arm(
+        server, {"kind": "missing_in_update", "field": lost}, {"kind": "skew_in_update", "seconds": 60},
+        {"kind": "unknown_in_update", "field": "order", "value": None, "skip": 1}, {"kind": "duplicate", "count": 2},
+        {"kind": "missing_in_update", "field": "qty", "skip": 1},
+    )
+    socket = await listening(server)
+    await client.ask("POST", "/v2/orders", BUY)
+    server.advance()
+    new, same, fill, _ = [(await json_of(socket))["data"] for _ in range(4)]
+    assert new == same
+    told = {"event": new.get("event"), "order": new.get("order", {}).get("symbol")}
+    whole = {"event": "new", "order": "AAPL"}
+    assert told == {**whole, lost.partition(".")[0]: None}
+    assert fill["order"] is None
+    assert "qty" not in fill
     await socket.close()
 
 

@@ -34,8 +34,10 @@ from trader.exchange.faults import FaultPlan, matches_request
 from trader.exchange.http import Request, Response, error_response
 from trader.exchange.http_connection import Gate, Reply
 from trader.exchange.rate import rate_headers
+from trader.exchange.types import PENDING_STATUSES, VenueOrder
 from trader.exchange.venue import Venue
 
+UNTOUCHED = PENDING_STATUSES | {"held"}     # what no execution can be under way for
 Ask = Callable[[], Response]
 _PAGE = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
 _TITLES = {500: "500 Internal Server Error", 502: "502 Bad Gateway", 503: "503 Service Temporarily Unavailable",
@@ -68,17 +70,16 @@ class FaultGate:
         matches = matches_request(request.method, request.path, symbols)
 
         def meant(fault: RequestFault) -> bool:
-            if isinstance(fault, LateFill) and not self._cancelled_order(request):
-                return False
-            return matches(fault)
+            return matches(fault) and (not isinstance(fault, LateFill) or bool(self._to_cancel(request)))
 
         for fault in reversed(self._plan.strike(RequestFault, meant, what)):
             gate = self._effects[type(fault)](fault, gate)
         gate(request, answer, reply)
 
     def symbols_of(self, request: Request) -> frozenset[str]:
-        """The symbols that a request is about: in its path, its query, its body, or of the order that it names."""
+        """The symbols that a request is about: in its path, its query, its body, or of the orders that it means."""
         found = set(request.query.get("symbols", "").split(",")) | {request.query.get("symbol", "")}
+        found |= {order.symbol for order in self._to_cancel(request)}
         for segment in request.path.split("/"):
             found.add(segment)
             order = self._venue().desk.orders.get(segment)
@@ -153,28 +154,36 @@ class FaultGate:
 
     def _late_fill(self, fault: LateFill, inner: Gate) -> Gate:
         def gate(request: Request, answer: Ask, reply: Reply) -> None:
-            order_id = self._cancelled_order(request)
-            if not order_id:
-                inner(request, answer, reply)
-                return
-            venue = self._venue()
-            order = venue.desk.orders[order_id]
-            if fault.when == AFTER:
-                inner(request, answer, reply)
-                filled = fill_late(venue, order)
-            else:
-                inner(request, lambda: Response(204), reply)
-                filled = force_fill(venue, order, order.remaining)
-            if filled:
-                self._changed()
+            def answered() -> Response:
+                venue = self._venue()
+                orders = [order for order in self._to_cancel(request) if fault.symbol in (None, order.symbol)]
+                if fault.when == AFTER:
+                    response = answer()
+                    filled = [fill_late(venue, order) for order in orders]
+                else:
+                    filled = [force_fill(venue, order, order.remaining) for order in orders]
+                    response = answer()
+                    if response.status == 422:      # it has filled, which the client is not told yet
+                        response = Response(204)
+                if any(filled):
+                    self._changed()
+                return response
+            inner(request, answered, reply)
         return gate
 
-    def _cancelled_order(self, request: Request) -> str:
-        """The id of the working order that a request wants to cancel; empty when it wants something else."""
+    def _to_cancel(self, request: Request) -> list[VenueOrder]:
+        """The working orders that a request wants to cancel: one, or all of them."""
+        if request.method != "DELETE":
+            return []
+        desk = self._venue().desk
         folder, _, order_id = request.path.rpartition("/")
-        order = self._venue().desk.orders.get(order_id)
-        wanted = request.method == "DELETE" and folder == "/v2/orders" and order is not None and order.is_open
-        return order_id if wanted and order is not None and order.status != "held" else ""
+        closing_all = request.path == "/v2/positions" and request.query.get("cancel_orders", "").lower() == "true"
+        if request.path == "/v2/orders" or closing_all:
+            orders = desk.open_orders()
+        else:
+            named = desk.orders.get(order_id) if folder == "/v2/orders" else None
+            orders = [] if named is None else [named]
+        return [order for order in orders if order.is_open and order.status not in UNTOUCHED]
 
 
 def _changed_answer(inner: Gate, change: Callable[[Any], Any]) -> Gate:

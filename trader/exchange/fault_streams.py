@@ -105,9 +105,9 @@ class StreamFaults:
     def _pass(self, lane: Lane[T], batch: list[T]) -> None:
         ready: list[T] = []
         for message in batch:
-            event, symbol, _ = lane.read(message)
+            event, symbol, fields = lane.read(message)
             matches = matches_update(lane.name, event, symbol)
-            what = {"stream": lane.name, "event": event, "symbol": symbol, "seq": _number(lane.read(message)[2])}
+            what = {"stream": lane.name, "event": event, "symbol": symbol, "seq": _number(fields)}
             faults = self._plan.strike(UpdateFault, matches, what)
             sockets = [fault for fault in faults if isinstance(fault, SocketFault)]
             if sockets:
@@ -116,31 +116,25 @@ class StreamFaults:
                 for fault in sockets:
                     self.act(fault)
             behind, lane.behind = lane.behind, []
-            ready.extend(self._tampered(lane, message, faults))
+            bent = _bent(fields, faults)
+            ready.extend(self._moved(lane, message if bent is fields else lane.write(message, bent), faults))
             ready.extend(behind)
         lane.deliver(ready)
 
-    def _tampered(self, lane: Lane[T], message: T, faults: list[Fault]) -> list[T]:
-        """What leaves now in place of a message."""
-        copies, held = 1, False
+    def _moved(self, lane: Lane[T], message: T, faults: list[Fault]) -> list[T]:
+        """What leaves now in place of a message: it and its copies, or nothing when they wait or were lost."""
+        if any(isinstance(fault, Omit) for fault in faults):
+            return []
+        copies = [message] * (1 + sum(fault.times for fault in faults if isinstance(fault, Duplicate)))
         for fault in faults:
-            if isinstance(fault, UnknownInUpdate):
-                message = lane.write(message, set_field(lane.read(message)[2], fault.field, fault.value))
-            elif isinstance(fault, MissingInUpdate):
-                message = lane.write(message, remove_field(lane.read(message)[2], fault.field))
-            elif isinstance(fault, SkewInUpdate):
-                message = lane.write(message, shift_moments(lane.read(message)[2], fault.seconds))
-            elif isinstance(fault, Duplicate):
-                copies += fault.times
-            elif isinstance(fault, Omit):
-                copies = 0
-            elif isinstance(fault, Reorder) and not held:
-                lane.behind.append(message)
-                held = True
-            elif isinstance(fault, DelayUpdate) and not held:
-                lane.late.append((self._bar() + fault.bars, message))
-                held = True
-        return [] if held else [message] * copies
+            if isinstance(fault, Reorder):
+                lane.behind.extend(copies)
+                return []
+            if isinstance(fault, DelayUpdate):
+                due = self._bar() + fault.bars
+                lane.late.extend((due, copy) for copy in copies)
+                return []
+        return copies
 
     def _release(self, lane: Lane[T]) -> None:
         bar = self._bar()
@@ -164,6 +158,18 @@ class StreamFaults:
         self._data_stream.error(socket, fault.code if fault.code in ERRORS else 500)
         if fault.close:
             socket.close()
+
+
+def _bent(fields: dict[str, Any], faults: list[Fault]) -> dict[str, Any]:
+    """A message's fields as the faults distort them, one after the other; the same object when none does."""
+    for fault in faults:
+        if isinstance(fault, UnknownInUpdate):
+            fields = set_field(fields, fault.field, fault.value)
+        elif isinstance(fault, MissingInUpdate):
+            fields = remove_field(fields, fault.field)
+        elif isinstance(fault, SkewInUpdate):
+            fields = shift_moments(fields, fault.seconds)
+    return fields
 
 
 def _freeze(fault: HalfOpen, socket: WebSocket) -> None:

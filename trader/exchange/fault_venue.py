@@ -52,7 +52,7 @@ def fill_late(venue: Venue, order: VenueOrder) -> bool:
 
     One whose cancel pends fills as well. An exit fills only while the position still has its shares.
     """
-    if order.is_open:
+    if order.status == "pending_cancel":
         return force_fill(venue, order, order.remaining)
     if order.status != "canceled" or (order.closing and not _covered(venue, order)):
         return False
