@@ -9,7 +9,8 @@ from decimal import Decimal as D
 import pytest
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
-from trader.exchange.types import OrderRequest
+from trader.exchange.errors import VenueError
+from trader.exchange.types import OrderRequest, VenueRules
 from trader.exchange.venue import Venue
 
 Market = Callable[..., Venue]
@@ -66,6 +67,9 @@ def test_a_market_order_fills_at_the_next_open_with_its_costs(market: Market) ->
         # gap above the limit; the path comes back to it
         (buy(type="stop_limit", stop_price=D(101), limit_price=D(102)), (103, 104, 100, 103), "102.00"),
         (buy(type="stop_limit", stop_price=D(101), limit_price=D(102)), (103, 104, 102.5, 103), None),
+        # touched inside the bar with a limit beyond the stop: what trades there, not the limit
+        (buy(type="stop_limit", stop_price=D(101), limit_price=D(102)), (100, 103, 99.5, 102), "101.00"),
+        (sell(type="stop_limit", stop_price=D(99), limit_price=D(95)), (100, 100.5, 98.9, 99.5), "99.00"),
     ],
 )
 def test_prices_of_touches(
@@ -86,6 +90,16 @@ def test_a_marketable_limit_never_pays_more_than_its_limit(market: Market) -> No
     assert fill.price == D("100.10")
     assert fill.costs is not None
     assert fill.costs.total_bps == pytest.approx(10.0)
+
+
+def test_a_touched_stop_limit_and_a_collared_stop_take_liquidity_at_the_stop(market: Market) -> None:
+    model, bar = RealisticFillSimulator(slippage_model="fixed", fixed_slippage_bps=10), (100, 103, 99.5, 102)
+    for collars, fields in ((False, {"type": "stop_limit", "limit_price": D(102)}), (True, {"type": "stop"})):
+        venue = market([CALM, bar], model=model, rules=VenueRules(stop_collars=collars))
+        venue.submit(buy(stop_price=D(101), **fields))
+        venue.step()
+        fill = venue.drain()[-1]
+        assert (fill.price, fill.costs.total_bps) == (D("101.101"), 10.0)
 
 
 BRACKET = buy(order_class="bracket", take_profit=D(105), stop_loss=D(95))
@@ -278,6 +292,14 @@ def test_a_replaced_order_keeps_its_fills_and_its_group(market: Market) -> None:
     assert entry.legs == (entry.legs[0], new.id)
     venue.cancel(entry.legs[0])
     assert new.status == "canceled"
+
+
+def test_fractions_stay_orders_for_the_day(market: Market) -> None:
+    venue = market([CALM, CALM])
+    order = venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D("1.5"), type="limit", limit_price=D(90)))
+    with pytest.raises(VenueError, match="must be DAY"):
+        venue.replace(order.id, time_in_force="gtc")
+    assert venue.replace(order.id, time_in_force="gtc", qty=D(2)).time_in_force == "gtc"
 
 
 def test_step_after_the_last_bar_is_an_error(market: Market) -> None:

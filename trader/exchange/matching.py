@@ -144,7 +144,7 @@ class BarMatch:
                 becomes, order.limit_level = "limit", float(order.collar_price)
             self._desk.turn(order, becomes)
             if becomes == "market" or order.sign * (order.limit_level - price) >= 0.0:
-                self._fill(order, position, price, immediate)
+                self._fill(order, position, price, True)        # it takes what is there, up to its limit
             else:
                 self._expect(order, position)
 

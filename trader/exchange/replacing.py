@@ -49,8 +49,9 @@ def replacement(
             raise refusal("unprocessable", detail="qty of a held leg follows its entry")
         if not qty.is_finite() or not old.filled_qty < qty <= MAXIMUM:
             raise refusal("unprocessable", detail=f"qty must be > filled_qty and at most {MAXIMUM}")
-        if qty % SHARE and old.time_in_force != "day":
-            raise refusal("unprocessable", detail="fractional orders must be DAY orders")
+    wanted = old.qty if qty is None else qty
+    if wanted is not None and wanted % SHARE and (time_in_force or old.time_in_force) != "day":
+        raise refusal("unprocessable", detail="fractional orders must be DAY orders")
     changed = (qty, limit_price, stop_price, trail, time_in_force)
     current = (old.qty, old.limit_price, old.stop_price, old.trail_price or old.trail_percent, old.time_in_force)
     if all(want in (None, have) for want, have in zip(changed, current, strict=True)):
@@ -62,7 +63,7 @@ def replacement(
     new.created_ns = new.updated_ns = now_ns
     new.replaces, new.replaced_by = old.id, None
     new.reserved = old.reserved * 0
-    new.qty = old.qty if qty is None else qty
+    new.qty = wanted
     new.time_in_force = time_in_force or old.time_in_force
     if limit_price is not None:
         new.limit_price, new.limit_level = limit_price, float(limit_price)
