@@ -242,14 +242,14 @@ def test_portfolio_history_by_everything(at: Clients) -> None:
         "1Min", "5Min", "15Min", "1H", "1D",
     ]
     fine = history(period="2D", timeframe="15Min")
-    assert len(fine.timestamp) == PER_DAY
+    assert len(fine.timestamp) == PER_DAY + 2          # each of the two sessions ends with one point more
     part = history(start=now - timedelta(hours=1), timeframe="15Min")
-    assert part.timestamp == fine.timestamp[-4:]
+    assert part.timestamp == fine.timestamp[-5:]
     assert history(start=now - timedelta(hours=1), end=now - timedelta(minutes=30), timeframe="15Min").timestamp == (
-        fine.timestamp[-4:-2]
+        fine.timestamp[-5:-2]
     )
     assert history(date_end=now.date() - timedelta(days=1), period="1D", timeframe="15Min").timestamp == (
-        fine.timestamp[:PER_DAY - 5]
+        fine.timestamp[:PER_DAY - 5 + 1]
     )
     kept, reset = (history(period="2D", timeframe="1H", pnl_reset=word) for word in ("no_reset", "per_day"))
     assert kept.equity == reset.equity
@@ -279,6 +279,12 @@ def test_orders_with_and_without_legs_and_intents(at: Clients) -> None:
     assert len(trading.get_order_by_id(entry.id, GetOrderByIdRequest(nested=True)).legs) == 2
 
 
+def test_an_order_may_name_its_asset_by_id(at: Clients) -> None:
+    asset = at.trading.get_asset("MSFT")
+    order = at.trading.submit_order(MarketOrderRequest(symbol=str(asset.id), qty=1, side="buy", time_in_force="day"))
+    assert (order.symbol, order.asset_id) == ("MSFT", asset.id)
+
+
 def test_replacing_every_field(at: Clients) -> None:
     trading = at.trading
     order = trading.submit_order(TrailingStopOrderRequest(
@@ -304,6 +310,8 @@ def test_closing_by_quantity_and_percentage(at: Clients) -> None:
     at.control.post("step")
     assert trading.close_position("AAPL", ClosePositionRequest(qty="3.5")).qty == "3.5"
     assert trading.close_position("AAPL", ClosePositionRequest(percentage="25")).qty == "2"
+    with pytest.raises(APIError, match="requested: 1000,"):
+        trading.close_position("AAPL", ClosePositionRequest(qty="1e3"))
     assert code_of(lambda: trading.close_position("AAPL", ClosePositionRequest(qty="9"))) == (403, 40310000)
     for fields in ({"percentage": "101"}, {"qty": "-1"}, {"qty": "some"}):
         assert code_of(lambda fields=fields: trading.close_position("AAPL", ClosePositionRequest(**fields))) == (

@@ -176,6 +176,8 @@ def test_listing_orders_by_everything(exchange: Exchange) -> None:
     raw = trading.get("/orders", {"status": "all", "after_order_id": str(bracket.id), "direction": "asc"})
     assert [order["id"] for order in raw] == [str(leg) for leg in [*legs, third.id]]
     assert trading.get("/orders", {"asset_class": "crypto"}) == []
+    for classes in ("all", "us_equity", "crypto,us_equity"):
+        assert len(trading.get("/orders", {"asset_class": classes})) == len(ids())
     assert trading.get_order_by_client_id("first").id == first.id
     with pytest.raises(APIError) as odd:
         trading.get("/orders", {"side": "up"})
@@ -226,13 +228,19 @@ def test_activities_page_and_filter(exchange: Exchange) -> None:
     one = fills[0]["order_id"]
     assert [fill["order_id"] for fill in trading.get("/account/activities", {"order_id": one})] == [one]
     assert len(trading.get("/account/activities", {"date": "2024-01-09"})) == 1
-    assert len(trading.get("/account/activities", {"activity_types": "SPLIT,CIL"})) == 1
+    for types, count in (("SPLIT,CIL", 1), ("TRANS", 0), ("MISC", 2), ("MISC,FILL", 6), ("DIVFT,PTR,JNL", 0)):
+        assert len(trading.get("/account/activities", {"activity_types": types})) == count
+    before = trading.get("/account/activities", {"until": "2024-01-09"})           # the day itself is not before it
+    assert {found.get("transaction_time", "2024-01-08")[:10] for found in before} == {"2024-01-08"}
     assert len(trading.get("/account/activities", {"category": "non_trade_activity"})) == 2
     assert len(trading.get("/account/activities/FILL", {"after": "2024-01-09T00:00:00Z"})) == 1
     for odd in ({"activity_types": "LUNCH"}, {"category": "trade_activity", "activity_types": "FILL"}):
         with pytest.raises(APIError) as refused:
             trading.get("/account/activities", odd)
         assert refused.value.status_code == 422
+    with pytest.raises(APIError) as no_day:
+        trading.get("/account/activities", {"date": "today"})
+    assert (no_day.value.status_code, no_day.value.code) == (400, 40010000)
 
 
 def test_portfolio_history_in_every_size() -> None:
@@ -250,20 +258,30 @@ def test_portfolio_history_in_every_size() -> None:
         assert days.equity[:3] == noted
         assert days.profit_loss[-1] == pytest.approx(worth - 100_000, abs=1e-6)
         fine = trading.get_portfolio_history(GetPortfolioHistoryRequest(period="2W"))
-        assert (fine.timeframe, len(fine.equity)) == ("15Min", 100)
+        assert (fine.timeframe, len(fine.equity)) == ("15Min", 104)
         assert fine.equity[-1] == pytest.approx(worth, abs=1e-6)
-        assert fine.equity[24] == pytest.approx(noted[0], abs=1e-6)
-        assert fine.profit_loss[25] == pytest.approx(fine.equity[25] - noted[0], abs=1e-6)
+        assert fine.equity[24:26] == pytest.approx([noted[0]] * 2, abs=1e-6)
+        assert fine.profit_loss[26] == pytest.approx(fine.equity[26] - noted[0], abs=1e-6)
         whole = trading.get_portfolio_history(GetPortfolioHistoryRequest(period="2W", pnl_reset="no_reset"))
-        assert whole.profit_loss[25] == pytest.approx(fine.equity[25] - 100_000, abs=1e-6)
+        assert whole.profit_loss[26] == pytest.approx(fine.equity[26] - 100_000, abs=1e-6)
         hours = trading.get_portfolio_history(GetPortfolioHistoryRequest(timeframe="1H", period="1W"))
         assert set(hours.equity) < set(fine.equity)
         start = datetime.fromtimestamp((MONDAY_OPEN + 86_400 * 10**9) / 1e9, UTC)
         window = trading.get_portfolio_history(GetPortfolioHistoryRequest(
             start=start, end=start + timedelta(hours=1), timeframe="15Min"))
-        assert window.timestamp == [int(start.timestamp()) + 900 * n for n in range(1, 5)]
-        assert window.base_value == noted[0]
-        for odd in ({"period": "5X"}, {"timeframe": "2H"}):
+        assert window.timestamp == [int(start.timestamp()) + 900 * n for n in range(5)]
+        assert window.equity == fine.equity[26:31]
+        raw = trading.get("/account/portfolio/history", {"start": start.isoformat()})
+        assert (window.base_value, raw["base_value"], raw["base_value_asof"]) == (noted[0], noted[0], "2024-01-08")
+        assert "base_value_asof" not in trading.get("/account/portfolio/history")
+        day = trading.get_portfolio_history(GetPortfolioHistoryRequest(
+            start=start, end=start + timedelta(hours=7), timeframe="15Min"))
+        opening = int(start.timestamp())
+        assert day.timestamp == list(range(opening, opening + 27 * 900, 900))      # as Alpaca's own example has it
+        assert day.equity[-2:] == pytest.approx([noted[1]] * 2, abs=1e-6)
+        long = trading.get("/account/portfolio/history", {"period": "9999A"})
+        assert long == trading.get("/account/portfolio/history", {"start": "0001-01-01"})
+        for odd in ({"period": "5X"}, {"timeframe": "2H"}, {"timeframe": "15Min", "period": "31D"}):
             with pytest.raises(APIError):
                 trading.get("/account/portfolio/history", odd)
 
@@ -296,6 +314,16 @@ def test_watchlists(exchange: Exchange) -> None:
     with pytest.raises(APIError) as unknown:
         trading.add_asset_to_watchlist_by_id(made.id, "NOPE")
     assert unknown.value.status_code == 422
+    named = {"name": "yours"}
+    assert trading.get("/watchlists:by_name", named)["id"] == str(made.id)
+    base = "/watchlists:by_name?name=yours"
+    assert len(trading.post(base, {"symbol": "AAPL"})["assets"]) == 2
+    assert trading.put(base, {"name": "theirs", "symbols": ["AAPL"]})["assets"][0]["symbol"] == "AAPL"
+    other = trading.post("/watchlists", {"name": "short lived"})
+    trading.delete("/watchlists:by_name?name=short+lived")
+    with pytest.raises(APIError) as nameless:
+        trading.get("/watchlists:by_name", {"name": other["name"]})
+    assert (nameless.value.status_code, nameless.value.code) == (404, 40410000)
     trading.delete_watchlist_by_id(made.id)
     with pytest.raises(APIError) as gone:
         trading.get_watchlist_by_id(made.id)
@@ -412,6 +440,38 @@ def test_the_newer_clock_and_calendar(exchange: Exchange) -> None:
     ]
     utc = _v3(exchange, "/v3/calendar/NYSE?start=2024-07-02&end=2024-07-02&timezone=UTC")["calendar"]
     assert utc[0]["core_start"] == "2024-07-02T13:30:00+00:00"
+
+
+@pytest.mark.parametrize(("time", "phase", "until", "opens"), [
+    ("2024-11-29T08:59:59Z", "closed", "2024-11-29T04:00:00-05:00", "2024-11-29T09:30:00-05:00"),
+    ("2024-11-29T14:00:00Z", "pre", "2024-11-29T09:30:00-05:00", "2024-11-29T09:30:00-05:00"),
+    ("2024-11-29T14:30:00Z", "core", "2024-11-29T13:00:00-05:00", "2024-12-02T09:30:00-05:00"),
+    ("2024-11-29T18:00:00Z", "post", "2024-11-29T17:00:00-05:00", "2024-12-02T09:30:00-05:00"),
+    ("2024-11-29T22:00:00Z", "closed", "2024-12-02T04:00:00-05:00", "2024-12-02T09:30:00-05:00"),
+    ("2024-12-01T12:00:00Z", "closed", "2024-12-02T04:00:00-05:00", "2024-12-02T09:30:00-05:00"),
+])
+def test_the_newer_clock_at_any_time(exchange: Exchange, time: str, phase: str, until: str, opens: str) -> None:
+    [clock] = _v3(exchange, f"/v3/clock?markets=XNYS&time={time}")["clocks"]
+    assert (clock["phase"], clock["phase_until"], clock["next_market_open"]) == (phase, until, opens)
+    assert clock["is_market_day"] is (not time.startswith("2024-12-01"))
+
+
+def test_the_calendar_has_sixty_years_and_settlement_days(exchange: Exchange) -> None:
+    def days(**filters: str) -> list[dict[str, str]]:
+        return exchange.trading.get("/calendar", filters)
+
+    every = exchange.trading.get_calendar()
+    assert (str(every[0].date), str(every[-1].date)) == ("1970-01-02", "2029-12-31")
+    assert days(start="0001-01-01", end="9999-12-31") == days()
+    assert days(start="2040-01-01") == days(end="1969-12-31") == []
+    assert [(day["date"], day["session_close"]) for day in days(start="2024-11-28", end="2024-12-02")] == [
+        ("2024-11-29", "1700"), ("2024-12-02", "2000"),         # the evening of a half day ends early too
+    ]
+    settled = days(start="2024-12-02", end="2024-12-03", date_type="SETTLEMENT")
+    assert [(day["date"], day["settlement_date"]) for day in settled] == [
+        ("2024-11-29", "2024-12-02"), ("2024-12-02", "2024-12-03"),
+    ]
+    assert len(_v3(exchange, "/v3/calendar/NYSE?start=9999-12-30")["calendar"]) == 0
 
 
 def _v3(exchange: Exchange, path: str) -> Any:

@@ -166,6 +166,7 @@ def test_replacing_follows_the_rules(market: Market) -> None:
         ({}, "not changed"), ({"limit_price": D(90)}, "not changed"), ({"qty": D(0)}, "filled_qty"),
         ({"limit_price": D("90.001")}, "sub-penny"), ({"stop_price": D(80)}, "no stop_price"),
         ({"qty": D(5000)}, "buying power"), ({"time_in_force": "cls"}, "time_in_force"),
+        ({"qty": D("10.5")}, "fraction"), ({"qty": D(20), "client_order_id": "x" * 129}, "128"),
     ):
         with pytest.raises(VenueError, match=words):
             venue.replace(resting.id, **fields)
@@ -175,6 +176,19 @@ def test_replacing_follows_the_rules(market: Market) -> None:
         venue.replace(resting.id, qty=D(30))
     with pytest.raises(VenueError, match="must be unique"):
         venue.replace(new.id, qty=D(30), client_order_id="second")
+
+
+def test_fractions_and_extended_hours_stay_for_the_day(market: Market) -> None:
+    venue = market([CALM] * 4)
+    part = venue.submit(order(type="limit", limit_price=D(90), qty="1.5"))
+    for fields in ({"time_in_force": "gtc"}, {"qty": D(2)}):
+        with pytest.raises(VenueError, match="fraction") as refused:
+            venue.replace(part.id, **fields)
+        assert (refused.value.http_status, refused.value.code) == (422, 42210000)
+    assert venue.replace(part.id, limit_price=D(89)).qty == D("1.5")
+    evening = venue.submit(order(type="limit", limit_price=D(90), extended_hours=True))
+    with pytest.raises(VenueError, match="extended hours"):
+        venue.replace(evening.id, time_in_force="gtc")
 
 
 def test_cancelling_what_is_not_there(market: Market) -> None:

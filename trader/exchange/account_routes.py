@@ -8,18 +8,29 @@ from trader.core.clock import DAY_NS, from_ns
 from trader.core.days import NEW_YORK
 from trader.exchange.errors import refusal
 from trader.exchange.http import Request, Response, json_response
-from trader.exchange.params import choice, moment, symbols, truth, whole
-from trader.exchange.portfolio import TIMEFRAMES, default_timeframe, history_json, period_ns
+from trader.exchange.params import choice, day, moment, symbols, truth, whole
+from trader.exchange.portfolio import (
+    DAILY,
+    MEDIUM_DAYS,
+    TIMEFRAMES,
+    default_timeframe,
+    history_json,
+    period_ns,
+)
 from trader.exchange.types import Activity, Entry, Split
 from trader.exchange.venue import Venue
 from trader.exchange.wire import account_json, activity_id, activity_json, read_configurations, text
 
 PAGE = 100
 NON_TRADES = (
-    "ACATC", "ACATS", "CFEE", "CIL", "CSD", "CSW", "DIV", "DIVCGL", "DIVCGS", "DIVNRA", "DIVROC", "DIVTXEX", "DIVWH",
-    "EXTRD", "FEE", "FXTRD", "INT", "INTPNL", "JNLC", "JNLS", "MA", "MEM", "NC", "OCT", "OPASN", "OPCSH", "OPEXC",
-    "OPEXP", "OPTRD", "PTC", "REORG", "SPIN", "SPLIT", "SWP", "VOF", "WH",
+    "ACATC", "ACATS", "CFEE", "CIL", "CSD", "CSW", "DIV", "DIVCGL", "DIVCGS", "DIVFEE", "DIVFT", "DIVNRA", "DIVROC",
+    "DIVTW", "DIVTXEX", "DIVWH", "EXTRD", "FEE", "FOPT", "FXTRD", "INT", "INTNRA", "INTPNL", "INTTW", "JNL", "JNLC",
+    "JNLS", "MA", "MEM", "NC", "OCT", "OPASN", "OPCA", "OPCSH", "OPEXC", "OPEXP", "OPTRD", "PTC", "PTR", "REORG",
+    "SPIN", "SPLIT", "SWP", "VOF", "WH",
 )
+CASH = ("CSD", "CSW")
+# Words for several types: cash that came or went, and all that is neither that nor a dividend.
+GROUPS = {"TRANS": CASH, "MISC": tuple(kind for kind in NON_TRADES if kind not in CASH and kind[:3] != "DIV")}
 CATEGORIES = {"": ("FILL", *NON_TRADES), "trade_activity": ("FILL",), "non_trade_activity": NON_TRADES}
 
 
@@ -50,7 +61,10 @@ def get_portfolio_history(venue: Venue, request: Request, _: str) -> Response:
         start = end - period_ns(query.get("period") or "1M")
     elif query.get("period"):
         end = start + period_ns(query["period"])
+    start = max(start, 0)
     timeframe = choice(query, "timeframe", default_timeframe(end - start), tuple(TIMEFRAMES))
+    if timeframe != DAILY and end - start > MEDIUM_DAYS * DAY_NS:
+        raise refusal("invalid", detail=f"beyond {MEDIUM_DAYS} days the timeframe must be {DAILY}")
     reporting = choice(
         query, "intraday_reporting", "market_hours", ("market_hours", "extended_hours", "continuous"))
     extended = truth(query, "extended_hours") or reporting != "market_hours"
@@ -82,14 +96,15 @@ def get_activities(venue: Venue, request: Request, kind: str) -> Response:
     named = [kind] if kind else symbols(query, "activity_types")
     if category and named:
         raise refusal("invalid", detail="category and activity_types exclude each other")
+    named = [kind for name in named for kind in GROUPS.get(name, (name,))]
     for name in named:
         if name not in CATEGORIES[""]:
             raise refusal("invalid", detail=f"invalid activity type: {name}")
     kinds = frozenset(named or CATEGORIES[category])
     size = whole(query, "page_size", PAGE, PAGE)
     newest_first = choice(query, "direction", "desc", ("asc", "desc")) == "desc"
-    after, until = moment(query, "after"), moment(query, "until", end_of_day=True)
-    date_, token, order_id = query.get("date"), query.get("page_token"), query.get("order_id")
+    after, until = moment(query, "after"), moment(query, "until")
+    date_, token, order_id = day(query, "date", None), query.get("page_token"), query.get("order_id")
     found: list[Activity | Entry] = list(venue.activities) if "FILL" in kinds else []
     if kinds != {"FILL"}:
         found.extend(entry for entry in venue.entries if entry.type in kinds)
@@ -105,23 +120,23 @@ def get_activities(venue: Venue, request: Request, kind: str) -> Response:
     chosen = [
         activity for activity in found
         if (after is None or activity.ts_ns > after) and (until is None or activity.ts_ns < until)
-        and (not date_ or from_ns(activity.ts_ns).astimezone(NEW_YORK).date().isoformat() == date_[:10])
+        and (not date_ or from_ns(activity.ts_ns).astimezone(NEW_YORK).date() == date_)
         and (not order_id or getattr(activity, "order_id", None) == order_id)
     ]
     return json_response([activity_json(venue, activity) for activity in (chosen if date_ else chosen[:size])])
 
 
 def _announcement(venue: Venue, split: Split) -> dict[str, Any]:
-    day = from_ns(split.ts_ns + DAY_NS // 2).astimezone(NEW_YORK).date().isoformat()
+    effective = from_ns(split.ts_ns + DAY_NS // 2).astimezone(NEW_YORK).date().isoformat()
     if split.index < len(venue.panel):
-        day = from_ns(int(venue.panel.available_ns[split.index])).astimezone(NEW_YORK).date().isoformat()
+        effective = from_ns(int(venue.panel.available_ns[split.index])).astimezone(NEW_YORK).date().isoformat()
     numerator, denominator = split.ratio.as_integer_ratio()
     return {
         "id": split.id, "corporate_action_id": activity_id(split.ts_ns, split.id), "ca_type": "split",
         "ca_sub_type": "stock_split" if split.ratio > 1 else "reverse_split", "initiating_symbol": split.symbol,
         "initiating_original_cusip": "", "target_symbol": split.symbol, "target_original_cusip": "",
-        "declaration_date": day, "ex_date": day, "record_date": day, "payable_date": day, "cash": "0",
-        "old_rate": str(denominator), "new_rate": str(numerator), "ratio": text(split.ratio),
+        **dict.fromkeys(("declaration_date", "ex_date", "record_date", "payable_date"), effective),
+        "cash": "0", "old_rate": str(denominator), "new_rate": str(numerator), "ratio": text(split.ratio),
     }
 
 

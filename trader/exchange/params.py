@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from typing import TypeVar
 
 from trader.core.clock import DAY_NS, to_ns
 from trader.exchange.errors import refusal
 
 Query = Mapping[str, str]
+_Default = TypeVar("_Default", date, None)
+_BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")         # datetime leaves them out
+_FIRST_NS, _LAST_NS = -(1 << 62), 1 << 62                       # moments that arrays of ns can be compared with
 
 
 def whole(query: Query, name: str, default: int, most: int) -> int:
@@ -38,6 +43,11 @@ def choice(query: Query, name: str, default: str, known: tuple[str, ...]) -> str
     return given
 
 
+def choices(query: Query, name: str, default: str, known: tuple[str, ...]) -> list[str]:
+    """One of the known words, or several with commas between."""
+    return [choice({name: word}, name, default, known) for word in (query.get(name) or default).split(",")]
+
+
 def number(query: Query, name: str) -> Decimal | None:
     """A positive decimal; None when it is not given."""
     given = query.get(name)
@@ -49,7 +59,7 @@ def number(query: Query, name: str) -> Decimal | None:
         value = Decimal("NaN")
     if not value.is_finite() or value <= 0 or abs(value.adjusted()) > 18:
         raise refusal("invalid", detail=f"{name} must be a positive number")
-    return value
+    return Decimal(format(value, "f"))          # 1E+1 is 10
 
 
 def moment(query: Query, name: str, *, end_of_day: bool = False) -> int | None:
@@ -62,11 +72,13 @@ def moment(query: Query, name: str, *, end_of_day: bool = False) -> int | None:
     except ValueError:
         raise refusal("malformed", detail=f"{name} must be a date or an RFC 3339 time, not {given!r}") from None
     bare = len(given) == 10
-    ns = to_ns(value if value.tzinfo else value.replace(tzinfo=UTC))
+    fraction = _BEYOND_MICROSECONDS.search(given)
+    ns = to_ns(value if value.tzinfo else value.replace(tzinfo=UTC)) + (int(f"{fraction[1]:0<3}") if fraction else 0)
+    ns = min(max(ns, _FIRST_NS), _LAST_NS)
     return ns + DAY_NS if bare and end_of_day else ns
 
 
-def day(query: Query, name: str, default: date) -> date:
+def day(query: Query, name: str, default: _Default) -> date | _Default:
     """A date."""
     given = query.get(name)
     if not given:

@@ -20,7 +20,7 @@ _PERIOD = re.compile(r"(\d{1,4})([DWMA])")
 _DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
 DAILY = "1D"
 TIMEFRAMES = {"1Min": 1, "5Min": 5, "15Min": 15, "1H": 60, DAILY: 0}
-_FINE_DAYS, _MEDIUM_DAYS = 7, 30
+_FINE_DAYS, MEDIUM_DAYS = 7, 30
 
 
 def period_ns(period: str) -> int:
@@ -35,7 +35,7 @@ def default_timeframe(length_ns: int) -> str:
     """Alpaca's choice: minutes below a week, quarters of an hour below a month, days beyond."""
     if length_ns < _FINE_DAYS * DAY_NS:
         return "1Min"
-    return "15Min" if length_ns < _MEDIUM_DAYS * DAY_NS else DAILY
+    return "15Min" if length_ns < MEDIUM_DAYS * DAY_NS else DAILY
 
 
 def daily_points(venue: Venue) -> tuple[IntArray, FloatArray]:
@@ -49,9 +49,11 @@ def daily_points(venue: Venue) -> tuple[IntArray, FloatArray]:
 
 
 def intraday_points(venue: Venue, minutes: int, *, extended: bool) -> tuple[IntArray, FloatArray]:
-    """Moments (ends of bars) and equity, every ``minutes`` or every bar, whichever is longer.
+    """Moments and equity, every ``minutes`` or every bar, whichever is longer.
 
-    Cash and positions of each bar follow from the executions and movements up to it, prices from the bars.
+    As Alpaca does it, a moment is the beginning of its window and the equity that of the window's end; a session has
+    one point more, of its close. Cash and positions of each bar follow from the executions and movements up to it,
+    prices from the bars.
     """
     panel, first, stop = venue.panel, venue.start_index, venue.index
     count = stop - first
@@ -73,13 +75,16 @@ def intraday_points(venue: Venue, minutes: int, *, extended: bool) -> tuple[IntA
     worth = np.cumsum(cash)
     for symbol, changes in shares.items():
         worth += np.cumsum(changes) * _carried(panel.close[first:stop, panel.column(symbol)])
-    chosen = np.ones(count, dtype=np.bool_)
-    if not extended:
-        chosen = np.array(venue.hours.regular[first:stop])
     step = minutes * MINUTE_NS
-    last_of_step = np.append(np.diff(starts // step) != 0, True)
-    chosen &= last_of_step
-    return panel.available_ns[first:stop][chosen], worth[chosen]
+    rows = np.arange(count) if extended else np.flatnonzero(venue.hours.regular[first:stop])
+    starts, ends, session = starts[rows], panel.available_ns[first:stop][rows], venue.hours.numbers[first:stop][rows]
+    opens = np.diff(session, prepend=-1) != 0
+    window = np.maximum(starts // step * step, starts[opens][np.cumsum(opens) - 1])
+    last = np.append(np.diff(window) != 0, True)
+    closing = np.append(np.diff(session) != 0, True) & (ends % step == 0)
+    moments, of_row = np.append(window[last], ends[closing]), np.append(rows[last], rows[closing])
+    order = np.argsort(moments, kind="stable")
+    return moments[order], worth[of_row[order]]
 
 
 def _carried(prices: FloatArray) -> FloatArray:
@@ -102,10 +107,10 @@ def cashflows(venue: Venue, start_ns: int, moments: IntArray, kinds: list[str]) 
 def history_json(
     venue: Venue, start_ns: int, end_ns: int, timeframe: str, *, extended: bool, reset_daily: bool, kinds: list[str]
 ) -> dict[str, Any]:
-    """The answer for ``start_ns < moment <= end_ns``, with the cashflows of some ``kinds``.
+    """The answer from ``start_ns`` to ``end_ns``, with the cashflows of some ``kinds``.
 
     Profit counts from the worth at the window's beginning, or within sessions, with ``reset_daily``, from the
-    previous session's close.
+    previous session's close. The day of that close is told where there was one.
     """
     deposited = float(venue.accounts_book.deposited)
     days, closes = daily_points(venue)
@@ -113,20 +118,23 @@ def history_json(
         moments, worth = days, closes
     else:
         moments, worth = intraday_points(venue, TIMEFRAMES[timeframe], extended=extended)
-    inside = (moments > start_ns) & (moments <= end_ns)
+    inside = (moments > start_ns if timeframe == DAILY else moments >= start_ns) & (moments <= end_ns)
     before = closes[days <= start_ns]
     base = float(before[-1]) if len(before) else deposited
+    noted = np.array([point.ts_ns for point in venue.equity_history], dtype=np.int64)
     moments, worth = moments[inside], worth[inside]
     bases = np.full(len(worth), base)
     if timeframe != DAILY and reset_daily:
-        noted = np.array([point.ts_ns for point in venue.equity_history], dtype=np.int64)
         values = np.array([deposited, *(float(point.equity) for point in venue.equity_history)])
         bases = values[np.searchsorted(noted, moments, side="left")]
     profit = worth - bases
-    asof = datetime.fromtimestamp(start_ns // SECOND_NS, NEW_YORK).date().isoformat()
-    return {
+    history = {
         "timestamp": (moments // SECOND_NS).tolist(), "equity": worth.round(6).tolist(),
         "profit_loss": profit.round(6).tolist(), "profit_loss_pct": (profit / bases).round(10).tolist(),
-        "base_value": base, "base_value_asof": asof, "timeframe": timeframe,
-        "cashflow": cashflows(venue, start_ns, moments, kinds),
+        "base_value": base, "timeframe": timeframe, "cashflow": cashflows(venue, start_ns, moments, kinds),
     }
+    closed = noted[noted <= start_ns]
+    if len(closed):
+        day = datetime.fromtimestamp(int(closed[-1]) // SECOND_NS, NEW_YORK).date()
+        history["base_value_asof"] = day.isoformat()
+    return history

@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 from trader.core.money import SHARE
-from trader.exchange.checks import LASTING, MAXIMUM, NEEDS_LIMIT, NEEDS_STOP, check_tick, check_trail
+from trader.exchange.checks import LASTING, MAXIMUM, NEEDS_LIMIT, NEEDS_STOP, check_client_id, check_tick, check_trail
 from trader.exchange.desk import Desk
 from trader.exchange.errors import refusal
 from trader.exchange.exits import follow
-from trader.exchange.types import VenueOrder
+from trader.exchange.types import ZERO, VenueOrder
 
 
 def replacement(
@@ -49,9 +49,16 @@ def replacement(
             raise refusal("unprocessable", detail="qty of a held leg follows its entry")
         if not qty.is_finite() or not old.filled_qty < qty <= MAXIMUM:
             raise refusal("unprocessable", detail=f"qty must be > filled_qty and at most {MAXIMUM}")
+        if qty % SHARE or (old.qty or ZERO) % SHARE:
+            raise refusal("unprocessable", detail="qty of fractional orders cannot be replaced, nor by a fraction")
     wanted = old.qty if qty is None else qty
-    if wanted is not None and wanted % SHARE and (time_in_force or old.time_in_force) != "day":
-        raise refusal("unprocessable", detail="fractional orders must be DAY orders")
+    if time_in_force not in (None, "day"):
+        if (wanted or ZERO) % SHARE:
+            raise refusal("unprocessable", detail="fractional orders must be DAY orders")
+        if old.extended_hours:
+            raise refusal("unprocessable", detail="extended hours order must be DAY limit orders")
+    if client_order_id is not None:
+        check_client_id(client_order_id)
     changed = (qty, limit_price, stop_price, trail, time_in_force)
     current = (old.qty, old.limit_price, old.stop_price, old.trail_price or old.trail_percent, old.time_in_force)
     if all(want in (None, have) for want, have in zip(changed, current, strict=True)):

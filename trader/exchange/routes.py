@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
 
-from trader.core.clock import from_ns, to_ns
-from trader.core.days import NEW_YORK
-from trader.core.sessions import session_open_close, sessions_between
+import msgspec
+
 from trader.exchange.account_routes import (
     get_account,
     get_activities,
@@ -17,14 +15,15 @@ from trader.exchange.account_routes import (
     get_portfolio_history,
     patch_configurations,
 )
+from trader.exchange.calendar_routes import get_calendar, get_clock, get_clocks, get_market_calendar
 from trader.exchange.errors import VenueError, refusal
-from trader.exchange.hours import minute_of_day
 from trader.exchange.http import Request, Response, json_response
 from trader.exchange.identifiers import asset_id
-from trader.exchange.params import choice, day, moment, number, symbols, truth, whole
+from trader.exchange.params import choice, moment, number, symbols, truth, whole
 from trader.exchange.types import VenueOrder
 from trader.exchange.venue import Venue
 from trader.exchange.watchlists import (
+    by_name,
     delete_symbol,
     delete_watchlist,
     get_watchlist,
@@ -37,108 +36,13 @@ from trader.exchange.wire import (
     EXCHANGE,
     asset_json,
     nested_json,
-    new_york,
     order_json,
     position_json,
     read_order,
     read_replacement,
 )
 
-MARKETS = {
-    "NYSE": ("New York Stock Exchange", "XNYS"), "NASDAQ": ("Nasdaq", "XNAS"), "IEX": ("Investors Exchange", "IEXG"),
-}
 Handler = Callable[[Venue, Request, str], Response]
-
-
-def get_clock(venue: Venue, request: Request, _: str) -> Response:
-    opens, closes = venue.next_open_close()
-    return json_response({
-        "timestamp": new_york(venue.now_ns), "is_open": venue.in_session,
-        "next_open": new_york(opens), "next_close": new_york(closes),
-    })
-
-
-def get_clocks(venue: Venue, request: Request, _: str) -> Response:
-    """The newer clock: one entry for each market asked for (NYSE unless told), with the phase of the day."""
-    opens, closes = venue.next_open_close()
-    local = from_ns(venue.now_ns).astimezone(NEW_YORK)
-    inside = venue.hours.inside_day(venue.index)
-    phase = "core" if venue.in_session else "closed" if not inside else "pre" if local.hour < 12 else "post"
-    last = venue.hours.phase_end(venue.index)
-    until = opens if last is None else int(venue.panel.available_ns[last])
-    return json_response({"clocks": [
-        {
-            "market": market_json(name), "timestamp": new_york(venue.now_ns),
-            "is_market_day": inside or session_open_close(local.date()) is not None,
-            "next_market_open": new_york(opens), "next_market_close": new_york(closes),
-            "phase": phase, "phase_until": new_york(until),
-        }
-        for name in symbols(request.query, "markets") or ["NYSE"]
-    ]})
-
-
-def market_json(name: str) -> dict[str, str]:
-    """A market of New York; all of them keep the same hours here."""
-    if name not in MARKETS:
-        raise refusal("invalid", detail=f"market must be one of {', '.join(MARKETS)}")
-    title, mic = MARKETS[name]
-    return {"acronym": name, "name": title, "mic": mic, "bic": "", "timezone": "America/New_York"}
-
-
-def get_market_calendar(venue: Venue, request: Request, market: str) -> Response:
-    """The newer calendar: a week from today unless told, every moment with its offset."""
-    shown = market_json(market.upper())
-    utc = choice(request.query, "timezone", "", ("", "UTC", "America/New_York")) == "UTC"
-
-    def written(day_: date, minute: int) -> str:
-        moment_ = datetime(day_.year, day_.month, day_.day, minute // 60, minute % 60, tzinfo=NEW_YORK)
-        return (moment_.astimezone(UTC) if utc else moment_).isoformat()
-
-    days = []
-    for day_, opens, closes in _sessions(venue, request, timedelta(days=7)):
-        start, stop = minute_of_day(opens), minute_of_day(closes)
-        days.append({
-            "date": day_.isoformat(), "pre_start": written(day_, 4 * 60), "pre_end": written(day_, start),
-            "core_start": written(day_, start), "core_end": written(day_, stop), "post_start": written(day_, stop),
-            "post_end": written(day_, stop + 4 * 60), "settlement_date": _next_session(day_).isoformat(),
-        })
-    return json_response({"market": shown, "calendar": days})
-
-
-def _sessions(venue: Venue, request: Request, default: timedelta) -> list[tuple[date, int, int]]:
-    """The sessions of a request's window with opening and close."""
-    today = from_ns(venue.now_ns).astimezone(NEW_YORK).date()
-    first = day(request.query, "start", today)
-    last = day(request.query, "end", first + default)
-    if last < first:
-        return []
-    start = datetime(first.year, first.month, first.day, tzinfo=NEW_YORK)
-    stop = datetime(last.year, last.month, last.day, 23, 59, 59, tzinfo=NEW_YORK)
-    return [
-        (day_, opens, closes) for day_, opens, closes in sessions_between(to_ns(start), to_ns(stop))
-        if first <= day_ <= last
-    ]
-
-
-def get_calendar(venue: Venue, request: Request, _: str) -> Response:
-    """The sessions of a window, a year from today unless told; half days end early."""
-    choice(request.query, "date_type", "TRADING", ("TRADING", "SETTLEMENT"))
-    return json_response([
-        {
-            "date": day_.isoformat(), "open": f"{from_ns(opens).astimezone(NEW_YORK):%H:%M}",
-            "close": f"{from_ns(closes).astimezone(NEW_YORK):%H:%M}",
-            "session_open": "0400", "session_close": "2000", "settlement_date": _next_session(day_).isoformat(),
-        }
-        for day_, opens, closes in _sessions(venue, request, timedelta(days=365))
-    ])
-
-
-def _next_session(day_: date) -> date:
-    """When a trade of a day settles: one session later."""
-    later = day_ + timedelta(days=1)
-    while session_open_close(later) is None:
-        later += timedelta(days=1)
-    return later
 
 
 def get_assets(venue: Venue, request: Request, _: str) -> Response:
@@ -160,14 +64,19 @@ def get_asset(venue: Venue, request: Request, name: str) -> Response:
 
 
 def post_order(venue: Venue, request: Request, _: str) -> Response:
-    return json_response(nested_json(venue, venue.submit(read_order(request.body))))
+    """Take an order; its symbol may be an asset id."""
+    wish = read_order(request.body)
+    if venue.column(wish.symbol) is None and (named := _symbol_of(venue, wish.symbol)) is not None:
+        wish = msgspec.structs.replace(wish, symbol=named)
+    return json_response(nested_json(venue, venue.submit(wish)))
 
 
 def get_orders(venue: Venue, request: Request, _: str) -> Response:
     """Orders by status, time, side and symbol; a leg whose parent is not in the answer stands for itself."""
     query = request.query
     status = choice(query, "status", "open", ("open", "closed", "all"))
-    if set(symbols(query, "asset_class")) - {"US_EQUITY"}:
+    classes = symbols(query, "asset_class")
+    if classes and not {"US_EQUITY", "ALL"}.intersection(classes):
         return json_response([])
     limit = whole(query, "limit", 50, 500)
     direction = choice(query, "direction", "desc", ("asc", "desc"))
@@ -249,13 +158,16 @@ def delete_positions(venue: Venue, request: Request, _: str) -> Response:
 
 
 def _symbol(venue: Venue, name: str) -> str:
-    """A symbol from a symbol or an asset id."""
-    if venue.column(name) is not None:
-        return name
-    for symbol in venue.panel.symbols:
-        if asset_id(symbol) == name:
-            return symbol
-    raise refusal("asset_not_found", symbol=name)
+    """A symbol from a symbol or an asset id; VenueError 404."""
+    symbol = name if venue.column(name) is not None else _symbol_of(venue, name)
+    if symbol is None:
+        raise refusal("asset_not_found", symbol=name)
+    return symbol
+
+
+def _symbol_of(venue: Venue, asset: str) -> str | None:
+    """The symbol of an asset id."""
+    return next((symbol for symbol in venue.panel.symbols if asset_id(symbol) == asset), None)
 
 
 # A path with "*" takes any one segment there, which becomes the handler's third argument; "**" takes two at the end.
@@ -275,6 +187,10 @@ TRADING_ROUTES: dict[str, dict[str, Handler]] = {
     "/v2/orders:by_client_order_id": {"GET": get_order_by_client_id},
     "/v2/orders/*": {"GET": get_order, "PATCH": patch_order, "DELETE": delete_order},
     "/v2/watchlists": {"GET": get_watchlists, "POST": post_watchlist},
+    "/v2/watchlists:by_name": {
+        "GET": by_name(get_watchlist), "PUT": by_name(put_watchlist), "POST": by_name(post_symbol),
+        "DELETE": by_name(delete_watchlist),
+    },
     "/v2/watchlists/*": {
         "GET": get_watchlist, "PUT": put_watchlist, "POST": post_symbol, "DELETE": delete_watchlist,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -62,6 +63,16 @@ def _find(venue: Venue, watchlist_id: str) -> Watchlist:
     if found is None:
         raise refusal("watchlist_not_found")
     return found
+
+
+def by_name(answer: Callable[[Venue, Request, str], Response]) -> Callable[[Venue, Request, str], Response]:
+    """The handler of a list's id for those who say its ``name``."""
+
+    def answer_named(venue: Venue, request: Request, _: str) -> Response:
+        name = request.query.get("name", "")
+        return answer(venue, request, next((found.id for found in venue.watchlists.values() if found.name == name), ""))
+
+    return answer_named
 
 
 def _symbols(venue: Venue, names: list[str]) -> list[str]:
