@@ -13,6 +13,7 @@ from exchange_markets import FREE, walk_panel
 from trader.core.panel import BarPanel
 from trader.exchange import data_routes
 from trader.exchange.data_routes import DATA_ROUTES
+from trader.exchange.errors import VenueError
 from trader.exchange.http import Request
 from trader.exchange.venue import Venue
 
@@ -31,7 +32,7 @@ def venue(played: int = BARS) -> Venue:
 
 
 def page(market: Venue, kind: str, **query: str) -> dict[str, Any]:
-    wanted = {"symbols": "MSFT,AAPL", "start": "2024-01-08", **query}
+    wanted = {"symbols": "MSFT,AAPL", "start": "2024-01-08", "timeframe": "15Min", **query}
     answer = DATA_ROUTES[f"/v2/stocks/{kind}"]["GET"](market, Request("GET", f"/v2/stocks/{kind}", wanted, {}), "")
     found: dict[str, Any] = msgspec.json.decode(answer.body)
     return found
@@ -84,3 +85,64 @@ def test_a_page_makes_the_ticks_that_it_holds(monkeypatch: pytest.MonkeyPatch) -
     made.clear()
     page(market, "quotes", limit="12", sort="desc")
     assert made == [119, 118, 117, 116]
+
+
+def shown(market: Venue, kind: str, **query: str) -> list[dict[str, Any]]:
+    return page(market, kind, symbols="AAPL", **query)[kind].get("AAPL", [])
+
+
+def test_both_ends_of_a_window_count_to_the_nanosecond() -> None:
+    market = venue()
+    trades = shown(market, "trades", limit="40")
+    for trade in trades[:8]:
+        at = trade["t"]
+        assert [found["i"] for found in shown(market, "trades", start=at, end=at)] == [trade["i"]]
+    last = trades[3]["t"]                                       # the end of the first bar, less a nanosecond
+    assert last.endswith(".999999999Z")
+    before = last.replace("9Z", "8Z")
+    assert shown(market, "trades", end=before)[-1]["i"] == trades[2]["i"]
+    assert shown(market, "trades", start=last)[0]["i"] == trades[3]["i"]
+
+
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01", "0001-01-01T00:00:00+14:00", "9999-12-31", "9999-12-31T23:59:59-14:00"],
+)
+def test_moments_beyond_all_bars(moment: str) -> None:
+    market = venue()
+    for kind in ("bars", "trades", "quotes"):
+        everything = shown(market, kind, start="0001-01-01", end="9999-12-31")
+        assert shown(market, kind, start=moment) == (everything if moment[0] == "0" else [])
+        assert shown(market, kind, start="0001-01-01", end=moment) == ([] if moment[0] == "0" else everything)
+
+
+def test_one_size_by_each_of_its_names() -> None:
+    market = venue()
+    for names in (("15Min", "15T"), ("1Hour", "1H"), ("1Day", "1D"), ("1Week", "1W"), ("3Month", "3M")):
+        one, other = (shown(market, "bars", timeframe=name, start="2023-12-01") for name in names)
+        assert one == other
+        assert one
+    daily = Venue(dataclasses.replace(walk_panel(("AAPL",), 30), timeframe="1Day"), start_index=20, fill_model=FREE)
+    assert shown(daily, "bars", timeframe="1Day") == shown(daily, "bars", timeframe="1D")
+
+
+def test_adjustments_may_be_joined() -> None:
+    market = venue()
+    for given in ("raw", "split", "dividend,split", "spin-off", "split,spin-off"):
+        assert len(shown(market, "bars", adjustment=given)) == BARS
+    for given in ("odd", "split,odd"):
+        with pytest.raises(VenueError, match="adjustment must be one of"):
+            shown(market, "bars", adjustment=given)
+
+
+def test_what_has_not_traded_yet_has_no_quote() -> None:
+    panel = walk_panel(("AAPL", "MSFT"), 10)
+    fields = {name: getattr(panel, name).copy() for name in ("open", "high", "low", "close", "volume")}
+    for values in fields.values():
+        values[:6, 1] = np.nan
+    market = Venue(dataclasses.replace(panel, **fields), start_index=3, fill_model=FREE)
+    for kind in ("quotes", "trades", "bars"):
+        assert set(page(market, f"{kind}/latest")[kind]) == {"AAPL"}
+    assert page(market, "snapshots")["MSFT"]["latestQuote"] is None
+    for _ in range(4):
+        market.step()
+    assert set(page(market, "quotes/latest")["quotes"]) == {"AAPL", "MSFT"}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
+import msgpack
 import msgspec
+import numpy as np
 import pytest
 from exchange_markets import FREE, panel_of, walk_panel
-from exchange_raw import json_of, stream
+from exchange_raw import Raw, json_of, stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection
@@ -22,6 +27,7 @@ from trader.exchange import data_stream, trading_stream, websocket
 from trader.exchange.data_messages import SliceMessages, array_of, quote_around, timestamp_ext
 from trader.exchange.data_stream import CHANNELS, DATA_PLANS, ERRORS, DataPlan
 from trader.exchange.server import ExchangeServer
+from trader.exchange.types import OrderRequest
 from trader.exchange.venue import Venue
 
 CALM = (100.0, 101.0, 98.0, 100.5, 1_000.0)
@@ -59,6 +65,19 @@ async def ask(socket: ClientConnection, action: str, **channels: list[str]) -> d
     return (await json_of(socket))[0]
 
 
+async def rest(server: ExchangeServer, kind: str, **query: str) -> dict[str, Any]:
+    client = await Raw.to(server.port)
+    status, body = await client.ask("GET", f"/v2/stocks/{kind}?{urlencode(query)}")
+    client.writer.close()
+    assert status == 200
+    return body
+
+
+async def last_trade(server: ExchangeServer) -> dict[str, Any]:
+    body = await rest(server, "trades", symbols="AAPL", start="2024-01-08", sort="desc", limit="1")
+    return body["trades"]["AAPL"][0]
+
+
 async def told(socket: ClientConnection) -> AsyncIterator[str | bytes]:
     """All that comes until the connection ends, however it does."""
     with contextlib.suppress(ConnectionClosed):
@@ -85,7 +104,7 @@ async def test_every_channel_in_one_slice(make: Make) -> None:
     assert [message["T"] for message in second] == ["q", "t"] * 4 + ["b", "b", "d", "l"]
     day = second[-2]
     assert (day["S"], day["o"], day["h"], day["l"], day["c"], day["v"]) == ("AAPL", 100.0, 101.0, 98.0, 100.5, 3_000)
-    assert day["t"] == "2024-01-08T14:30:00Z"                     # the session began with the history
+    assert day["t"] == "2024-01-08T05:00:00Z"                     # midnight in New York
     assert (second[-1]["d"], second[-1]["u"]) == (95.475, 105.525)
     await socket.close()
 
@@ -103,13 +122,45 @@ async def test_halts_corrections_and_cancelled_trades(make: Make) -> None:
     assert (await json_of(socket))[0]["sc"] == "H"
     server.market.take("resume", {"symbol": "AAPL"})
     assert (await json_of(socket))[0]["sc"] == "T"
+    before = await last_trade(server)
     server.market.take("correct", {"symbol": "AAPL", "close": 102.5})
+    last = await last_trade(server)
     correction, bar = await json_of(socket)
-    assert (correction["T"], correction["op"], correction["cp"]) == ("c", 100.5, 102.5)
+    assert correction["T"] == "c"
+    assert (correction["oi"], correction["op"], correction["os"]) == (before["i"], before["p"], before["s"])
+    assert (correction["ci"], correction["cp"], correction["cs"]) == (last["i"], last["p"], last["s"])
+    assert last["p"] == 102.5
     assert (bar["T"], bar["c"], bar["h"], bar["t"]) == ("u", 102.5, 102.5, "2024-01-08T14:30:00Z")
     server.market.take("cancel_trade", {"symbol": "AAPL"})
-    assert (await json_of(socket))[0]["T"] == "x"
+    cancelled = (await json_of(socket))[0]
+    assert (cancelled["T"], cancelled["i"], cancelled["p"], cancelled["s"]) == ("x", last["i"], last["p"], last["s"])
     await socket.close()
+
+
+async def test_the_day_so_far_is_what_rest_and_snapshots_say() -> None:
+    panel = walk_panel(("AAPL", "MSFT"), 60)
+    vwap, count = (panel.high + panel.low) / 2, np.full(panel.close.shape, 7.0)
+    fields = {name: getattr(panel, name).copy() for name in ("open", "high", "low", "close", "volume")}
+    for values in fields.values():
+        values[26:30, 1] = np.nan                                 # MSFT opens late on the second day
+    fields["volume"][31, 1], vwap[31, 1], count[40, 0] = 0.0, np.nan, np.nan
+    full = dataclasses.replace(panel, **fields, vwap=vwap, trade_count=count)
+    server = ExchangeServer(Venue(full, start_index=1, fill_model=FREE))
+    await server.start()
+    socket = await authed(server)
+    await ask(socket, "subscribe", dailyBars=["*"])
+    for _ in range(59):
+        server.advance()
+        for said in await json_of(socket):
+            symbol = said.pop("S")
+            assert said.pop("T") == "d"
+            days = await rest(server, "bars", symbols=symbol, timeframe="1Day", start="2024-01-01")
+            assert days["bars"][symbol][-1] == said
+            assert (await rest(server, "snapshots", symbols=symbol))[symbol]["dailyBar"] == said
+            assert (said["n"] is None) == (symbol == "AAPL" and 40 < server.venue.index <= 52)
+            assert said["vw"] is not None
+    await socket.close()
+    await server.stop()
 
 
 async def test_unsubscribing_and_stars(make: Make) -> None:
@@ -185,6 +236,62 @@ async def test_the_codes_of_a_conversation(make: Make) -> None:
         assert await code_of(socket) == code
     assert (await ask(socket, "subscribe", orderbooks=[], bars=["A", "B"]))["trades"] == []       # the set stayed
     await socket.close()
+
+
+async def test_a_star_is_beyond_a_limit_of_symbols(make: Make) -> None:
+    server = await make(data_plan=DATA_PLANS["basic"])
+    socket = await authed(server)
+    for channel in ("trades", "quotes"):
+        await socket.send(json.dumps({"action": "subscribe", channel: ["*"]}))
+        assert await code_of(socket) == 405
+    assert (await ask(socket, "subscribe", bars=["*"], trades=["AAPL"]))["bars"] == ["*"]
+    await socket.close()
+
+
+async def test_keys_may_come_with_the_handshake(make: Make) -> None:
+    server = await make(api_keys={"a": "b"})
+    for secret, answer in (("b", "authenticated"), ("c", "auth failed")):
+        async with stream(server, "/v2/iex", **{"APCA-API-KEY-ID": "a", "APCA-API-SECRET-KEY": secret}) as socket:
+            assert [(await json_of(socket))[0]["msg"] for _ in range(2)] == ["connected", answer]
+            await socket.send(AUTH)
+            assert (await json_of(socket))[0]["msg"] == {"b": "already authenticated", "c": "authenticated"}[secret]
+
+
+async def test_text_that_is_no_utf_8_ends_the_connection(make: Make) -> None:
+    server = await make()
+    for path in ("/v2/iex", "/stream"):
+        async with stream(server, path) as socket:
+            await socket.send([b'{"action":"\xc3', b"\xa9\xff", b'"}'], text=True)
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await asyncio.wait_for(socket.recv(), 10)
+            assert socket.close_code == 1007
+        async with stream(server, path) as socket:
+            await socket.send([b'{"action":"\xc3', b"\xa9\"}"], text=True)
+            assert b"invalid" in b"".join([await packed_or_text(socket) for _ in range(1 + (path != "/stream"))])
+
+
+async def packed_or_text(socket: ClientConnection) -> bytes:
+    said = await asyncio.wait_for(socket.recv(), 10)
+    return said.encode() if isinstance(said, str) else said
+
+
+async def test_trade_updates_in_msgpack_are_those_in_json(make: Make) -> None:
+    server = await make()
+    text = await stream(server, "/stream")
+    packed = await stream(server, "/stream", **{"Content-Type": "application/msgpack"})
+    for said in (json.loads(AUTH), {"action": "listen", "data": {"streams": ["trade_updates", "nothing"]}}):
+        await text.send(json.dumps(said))
+        await packed.send(msgspec.msgpack.encode(said))
+        assert msgspec.msgpack.decode(await packed.recv()) == json.loads(await text.recv())
+    server.venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=Decimal(3), type="market", time_in_force="day"))
+    server.advance()
+    for event in ("new", "fill"):
+        told = msgspec.msgpack.decode(await packed.recv())
+        assert told["data"]["event"] == event
+        assert told == json.loads(await text.recv())
+    for socket in (text, packed):
+        await socket.close()
 
 
 async def test_an_accident_is_500_and_the_stream_lives(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,14 +395,13 @@ def test_quotes_stand_around_the_price_on_the_tick(price: float, half: float) ->
     assert abs(bid / tick - round(bid / tick)) < 1e-6
 
 
-@given(st.integers(0, 2**33 * 10**9))
-def test_extension_timestamps_are_msgpacks_own(ns: int) -> None:
-    whole = ns // 1_000 * 1_000                                  # the decoder knows microseconds
-    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(timestamp_ext(whole)))
-    assert (int(decoded.timestamp()), decoded.microsecond) == (whole // 10**9, whole % 10**9 // 1_000)
+@given(st.integers(-(2**33), 2**33), st.sampled_from((0, 1, 999_999_999)))
+def test_extension_timestamps_are_msgpacks_own(seconds: int, rest: int) -> None:
+    ns = seconds * 10**9 + rest
     packed = timestamp_ext(ns)
-    value = int.from_bytes(packed.data, "big")
-    assert (packed.code, (value & (1 << 34) - 1) * 10**9 + (value >> 34)) == (-1, ns)
+    expected = msgpack.Timestamp.from_unix_nano(ns)
+    assert (packed.code, packed.data) == (-1, expected.to_bytes())
+    assert msgpack.unpackb(msgspec.msgpack.encode(packed)) == expected
 
 
 @given(st.lists(st.integers(), max_size=40))

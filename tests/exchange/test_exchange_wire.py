@@ -102,7 +102,8 @@ async def test_broken_orders_are_refused(server: ExchangeServer, body: bytes, st
     ("DELETE", "/v2/positions/AAPL?qty=NaN", 422), ("GET", "/v2/stocks/bars", 400),
     ("GET", "/v2/stocks/bars?symbols=AAPL&timeframe=1Min", 400),
     ("GET", "/v2/stocks/bars?symbols=AAPL&timeframe=15Min&page_token=%FF", 400),
-    ("GET", "/v2/stocks/bars?symbols=AAPL&start=soon", 400), ("GET", "/v2/stocks/AAPL/bars", 200),
+    ("GET", "/v2/stocks/bars?symbols=AAPL&timeframe=1D&start=soon", 400),
+    ("GET", "/v2/stocks/AAPL/bars?timeframe=15Min", 200), ("GET", "/v2/stocks/AAPL/bars", 400),
     ("GET", "/v2/stocks/NOPE/snapshot", 404), ("GET", "/v2/stocks/AAPL/snapshot", 200),
     ("GET", "/v2/calendar?start=tomorrow", 400), ("GET", "/v2/orders?nested=maybe", 400),
     ("GET", "/v2/stocks/bars?symbols=NOPE&timeframe=15Min", 200),
@@ -201,7 +202,7 @@ async def test_data_stream_in_msgpack_has_extension_timestamps(server: ExchangeS
 async def test_trading_stream_says_what_the_clients_expect(server: ExchangeServer) -> None:
     async with stream(server, "/stream") as socket:
         await socket.send('{"action":"listen","data":{"streams":["trade_updates"]}}')
-        assert (await json_of(socket))["data"]["error"] == "not authorized"
+        assert (await json_of(socket))["data"] == {"status": "unauthorized", "action": "listen"}
         await socket.send('{"action":"authenticate","data":{"key_id":"","secret_key":""}}')
         assert (await json_of(socket))["data"]["status"] == "unauthorized"
         await socket.send('{"action":"authenticate","data":{"key_id":"a","secret_key":"b"}}')

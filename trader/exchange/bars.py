@@ -18,8 +18,9 @@ from trader.exchange.types import Split
 _TIMEFRAME = re.compile(r"(\d{1,3})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
 # Alpaca's sizes: less than an hour of minutes, less than a day of hours, one day or week, a part of a year.
 _AMOUNTS = {"Min": range(1, 60), "Hour": range(1, 24), "Day": (1,), "Week": (1,), "Month": (1, 2, 3, 4, 6, 12)}
-_MINUTES = {"Min": 1, "T": 1, "Hour": 60, "H": 60}
-_CALENDAR = {"Day": "Day", "D": "Day", "Week": "Week", "W": "Week", "Month": "Month", "M": "Month"}
+_SHORT = {"T": "Min", "H": "Hour", "D": "Day", "W": "Week", "M": "Month"}
+_MINUTES = {"Min": 1, "Hour": 60}
+_DAY = "1Day"
 
 
 class BarColumns(NamedTuple):
@@ -46,17 +47,25 @@ def played_bars(
     for split in splits:
         if split.index < len(panel):
             base = _adjusted(base, int(panel.ts_ns[split.index]), float(split.ratio))
-    if timeframe == panel.timeframe or not len(base.ts_ns):
-        _starts_of(panel, base.ts_ns[:0], timeframe)
-        return base
-    return _grouped(base, _starts_of(panel, base.ts_ns, timeframe))
+    starts = _starts_of(panel, base.ts_ns, timeframe)
+    return base if starts is base.ts_ns or not len(starts) else _grouped(base, starts)
+
+
+def day_so_far(panel: BarPanel, column: int, first: int, played: int) -> BarColumns:
+    """A symbol's day as one bar, of the bars from ``first`` on among the first ``played``: as `played_bars` builds it.
+
+    The symbol has a bar among them.
+    """
+    base = _base_bars(panel.rows(first, played), column, played - first)
+    starts = _starts_of(panel, base.ts_ns, _DAY)
+    return base if starts is base.ts_ns else _grouped(base, starts)
 
 
 def _adjusted(base: BarColumns, before_ns: int, ratio: float) -> BarColumns:
     factor = np.where(base.ts_ns < before_ns, ratio, 1.0)
     return base._replace(
         open=base.open / factor, high=base.high / factor, low=base.low / factor, close=base.close / factor,
-        vwap=base.vwap / factor, volume=base.volume * factor,
+        vwap=base.vwap / factor, volume=np.where(factor == 1.0, base.volume, np.round(base.volume * factor)),
     )
 
 
@@ -72,22 +81,29 @@ def _base_bars(panel: BarPanel, column: int, played: int) -> BarColumns:
 
 
 def _starts_of(panel: BarPanel, ts_ns: IntArray, timeframe: str) -> IntArray:
-    """The start of the longer bar that each bar belongs to."""
-    match = _TIMEFRAME.fullmatch(timeframe)
-    if match is None:
+    """The start of the longer bar that each bar belongs to; ``ts_ns`` itself where the size is the panel's."""
+    if timeframe == panel.timeframe:
+        return ts_ns
+    size, base = _size(timeframe), _size(panel.timeframe)
+    if size is None or size[0] not in _AMOUNTS[size[1]]:
         raise refusal("malformed", detail=f"invalid timeframe: {timeframe}")
-    amount, unit = int(match[1]), match[2]
-    if amount not in _AMOUNTS[_CALENDAR.get(unit) or ("Hour" if unit in ("Hour", "H") else "Min")]:
-        raise refusal("malformed", detail=f"invalid timeframe: {timeframe}")
-    if unit in _CALENDAR:
-        return _calendar_starts(ts_ns, _CALENDAR[unit], amount)
+    if size == base:
+        return ts_ns
+    amount, unit = size
+    if unit not in _MINUTES:
+        return _calendar_starts(ts_ns, unit, amount)
     minutes = amount * _MINUTES[unit]
-    base = _TIMEFRAME.fullmatch(panel.timeframe)
-    base_minutes = int(base[1]) if base and base[2] in _MINUTES else 0
-    if not minutes or not base_minutes or minutes % base_minutes:
+    base_minutes = base[0] * _MINUTES.get(base[1], 0) if base else 0
+    if not base_minutes or minutes % base_minutes:
         raise refusal("malformed", detail=f"this venue holds {panel.timeframe} bars and multiples of them")
     step = minutes * MINUTE_NS
     return ts_ns // step * step
+
+
+def _size(timeframe: str) -> tuple[int, str] | None:
+    """How many of which unit; None for what is no size of bars."""
+    match = _TIMEFRAME.fullmatch(timeframe)
+    return None if match is None else (int(match[1]), _SHORT.get(match[2], match[2]))
 
 
 def _calendar_starts(ts_ns: IntArray, unit: str, amount: int) -> IntArray:
@@ -108,16 +124,17 @@ def _midnight(day: int, unit: str, months: int) -> int:
 
 
 def _grouped(base: BarColumns, starts: IntArray) -> BarColumns:
-    """Bars of one start joined: first open, extremes, last close, sums, volume-weighted price."""
+    """Bars of one start joined: first open, extremes, last close, sums, volume-weighted price.
+
+    A bar in which nothing was traded needs no such price of its own.
+    """
     first = np.flatnonzero(np.diff(starts, prepend=starts[0] - 1))
     last = np.append(first[1:], len(starts)) - 1
     volume = np.add.reduceat(base.volume, first)
     with np.errstate(invalid="ignore", divide="ignore"):
-        vwap = np.add.reduceat(base.vwap * base.volume, first) / volume
+        vwap = np.add.reduceat(np.where(base.volume > 0, base.vwap * base.volume, 0.0), first) / volume
     return BarColumns(
         starts[first], base.open[first], np.maximum.reduceat(base.high, first),
         np.minimum.reduceat(base.low, first), base.close[last], volume, vwap,
         np.add.reduceat(base.trades, first),
     )
-
-

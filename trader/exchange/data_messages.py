@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from trader.core.clock import SECOND_NS
 from trader.core.panel import BarPanel
+from trader.exchange.bars import BarColumns, day_so_far
 from trader.exchange.luld import is_wide, luld_band, reference_price
 from trader.exchange.path import bar_path
 from trader.exchange.wire import rfc3339
@@ -57,9 +57,15 @@ class Outgoing(NamedTuple):
 
 
 def timestamp_ext(ns: int) -> msgspec.msgpack.Ext:
-    """A moment as msgpack's timestamp extension, 64 bits: 30 of nanoseconds, 34 of seconds."""
+    """A moment as msgpack's timestamp extension, in the shortest of its forms.
+
+    32 bits of seconds; 30 of nanoseconds and 34 of seconds; or 32 and 64, which are signed.
+    """
     seconds, rest = divmod(ns, SECOND_NS)
-    return msgspec.msgpack.Ext(TIMESTAMP_EXT, (rest << 34 | seconds).to_bytes(8, "big"))
+    if 0 <= seconds < 1 << 34:
+        packed = rest << 34 | seconds
+        return msgspec.msgpack.Ext(TIMESTAMP_EXT, packed.to_bytes(4 if packed < 1 << 32 else 8, "big"))
+    return msgspec.msgpack.Ext(TIMESTAMP_EXT, rest.to_bytes(4, "big") + seconds.to_bytes(8, "big", signed=True))
 
 
 _to_json = msgspec.json.Encoder().encode
@@ -88,6 +94,16 @@ def array_of(parts: list[bytes], *, binary: bool) -> bytes:
 def number_json(value: float) -> int | float:
     """Whole numbers without a point."""
     return int(value) if value.is_integer() else value
+
+
+def bar_values(bars: BarColumns, row: int) -> Message:
+    """A bar's numbers; ``n`` and ``vw`` are None where the market's data does not know them."""
+    count, vwap = float(bars.trades[row]), float(bars.vwap[row])
+    return {
+        "o": float(bars.open[row]), "h": float(bars.high[row]), "l": float(bars.low[row]),
+        "c": float(bars.close[row]), "v": number_json(float(bars.volume[row])),
+        "n": None if math.isnan(count) else int(count), "vw": None if math.isnan(vwap) else vwap,
+    }
 
 
 class SliceMessages:
@@ -137,20 +153,9 @@ class SliceMessages:
         return [_to_json(self.bar_message(column, seq, written)) for column, seq in numbered]
 
     def daily_bar(self, column: int, first: int) -> Message:
-        """The session so far, from bar ``first`` of the panel on."""
-        rows = np.s_[first : self._i + 1, column]
-        panel = self._panel
-        opens = panel.open[rows]
-        known = np.flatnonzero(~np.isnan(opens))
-        volume = panel.volume[rows]
-        prices = panel.vwap[rows] if panel.vwap is not None else panel.close[rows]
-        total = float(np.nansum(volume))
-        return {
-            "T": "d", "S": panel.symbols[column], "o": float(opens[known[0]]), "h": float(np.nanmax(panel.high[rows])),
-            "l": float(np.nanmin(panel.low[rows])), "c": self._close[column], "v": number_json(total),
-            "n": None if panel.trade_count is None else int(np.nansum(panel.trade_count[rows])),
-            "vw": float(np.nansum(prices * volume) / total) if total else None, "t": int(panel.ts_ns[first]),
-        }
+        """The session so far, from bar ``first`` of the panel on: the day's bar as REST gives it at this moment."""
+        day = day_so_far(self._panel, column, first, self._i + 1)
+        return {"T": "d", "S": self._symbols[column], **bar_values(day, -1), "t": int(day.ts_ns[-1])}
 
     def ticks(self, column: int, *, trades: bool, quotes: bool) -> list[Outgoing]:
         """Quotes and trades at the four corners of the path, each quote just before its trade."""
@@ -233,18 +238,19 @@ def status_message(symbol: str, status: str, reason: str, ts_ns: int) -> Outgoin
     })
 
 
-def correction_messages(symbol: str, number: int, old: float, new: float, size: int, ts_ns: int) -> list[Outgoing]:
+def correction_message(trade: Message, price: float, ts_ns: int) -> Outgoing:
     """A trade that was reported at a wrong price: its correction."""
-    return [Outgoing("corrections", symbol, {
-        "T": "c", "S": symbol, "x": "V", "oi": number, "op": old, "os": size, "oc": ["@"], "ci": number, "cp": new,
-        "cs": size, "cc": ["@"], "t": ts_ns, "z": TAPE,
-    })]
+    return Outgoing("corrections", trade["S"], {
+        "T": "c", "S": trade["S"], "x": trade["x"], "oi": trade["i"], "op": trade["p"], "os": trade["s"],
+        "oc": trade["c"], "ci": trade["i"], "cp": price, "cs": trade["s"], "cc": trade["c"], "t": ts_ns, "z": TAPE,
+    })
 
 
-def cancel_message(symbol: str, number: int, price: float, size: int, ts_ns: int) -> Outgoing:
+def cancel_message(trade: Message, ts_ns: int) -> Outgoing:
     """A trade that is taken back."""
-    return Outgoing("cancelErrors", symbol, {
-        "T": "x", "S": symbol, "i": number, "x": "V", "p": price, "s": size, "a": "C", "t": ts_ns, "z": TAPE,
+    return Outgoing("cancelErrors", trade["S"], {
+        "T": "x", "S": trade["S"], "i": trade["i"], "x": trade["x"], "p": trade["p"], "s": trade["s"], "a": "C",
+        "t": ts_ns, "z": TAPE,
     })
 
 

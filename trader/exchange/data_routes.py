@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -13,10 +12,10 @@ import numpy as np
 from trader.core.clock import MINUTE_NS, from_ns, to_ns
 from trader.core.days import NEW_YORK
 from trader.exchange.bars import BarColumns, played_bars
-from trader.exchange.data_messages import bar_ticks, number_json
-from trader.exchange.errors import VenueError, refusal
+from trader.exchange.data_messages import bar_ticks, bar_values
+from trader.exchange.errors import refusal
 from trader.exchange.http import Request, Response, json_response
-from trader.exchange.params import choice, day, moment, symbols, whole
+from trader.exchange.params import choice, choices, day, moment, symbols, whole
 from trader.exchange.routes import Handler
 from trader.exchange.venue import Venue
 from trader.exchange.wire import rfc3339
@@ -24,17 +23,12 @@ from trader.exchange.wire import rfc3339
 DELAY_NS = 15 * MINUTE_NS
 TICKS = 8                           # places that a bar has for its ticks
 FEEDS = ("iex", "sip", "delayed_sip", "otc", "boats", "overnight")
-ADJUSTMENTS = ("raw", "split", "dividend", "all")
+ADJUSTMENTS = ("raw", "split", "dividend", "spin-off", "all")
 
 
 def bar_json(bars: BarColumns, row: int) -> dict[str, Any]:
-    """One bar; ``n`` and ``vw`` are null where the market's data does not know them."""
-    count, vwap = float(bars.trades[row]), float(bars.vwap[row])
-    return {
-        "t": rfc3339(int(bars.ts_ns[row])), "o": float(bars.open[row]), "h": float(bars.high[row]),
-        "l": float(bars.low[row]), "c": float(bars.close[row]), "v": number_json(float(bars.volume[row])),
-        "n": None if math.isnan(count) else int(count), "vw": None if math.isnan(vwap) else vwap,
-    }
+    """One bar."""
+    return {"t": rfc3339(int(bars.ts_ns[row])), **bar_values(bars, row)}
 
 
 def _played(venue: Venue, request: Request, *, latest: bool = False) -> int:
@@ -82,8 +76,10 @@ Rows = Callable[[str, int, Window, int | None], Iterator[tuple[int, dict[str, An
 def get_bars(venue: Venue, request: Request, symbol: str) -> Response:
     """Bars by symbol, then time; a page holds ``limit`` of all symbols together."""
     query = request.query
-    timeframe = query.get("timeframe") or venue.panel.timeframe
-    adjusted = choice(query, "adjustment", "raw", ADJUSTMENTS) in ("split", "all")
+    timeframe = query.get("timeframe")
+    if not timeframe:
+        raise refusal("malformed", detail="timeframe is required")
+    adjusted = not {"split", "all"}.isdisjoint(choices(query, "adjustment", "raw", ADJUSTMENTS))
 
     def rows(name: str, column: int, window: Window, position: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
         splits = [split for split in venue.splits if split.symbol == name] if adjusted else ()
@@ -210,14 +206,11 @@ def latest_bar(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
 
 
 def latest_quote(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
-    """The spread model's quote around the last price, outward on the cent; else as the stream told it."""
-    try:
-        bid, ask = venue.price_book.quote(column, played, venue.fill_model.half_spread_bps)
-    except VenueError:
-        return None
+    """The last quote, as the stream told it, around the last price in today's shares; None before the first."""
     told = _last_tick(venue, column, played, "quotes")
     if told is None:
-        told = {"t": rfc3339(venue.now_ns), "ax": "V", "as": 1, "bx": "V", "bs": 1, "c": ["R"], "z": "C"}
+        return None
+    bid, ask = venue.price_book.quote(column, played, venue.fill_model.half_spread_bps)
     return {**told, "ap": float(ask), "bp": float(bid)}
 
 

@@ -140,17 +140,19 @@ class DataStream:
         """The open connections."""
         return tuple(self._subscribers)
 
-    def talk(self, *, binary: bool, feed: str = "iex") -> DataTalk:
-        """The conversation of one connection; ``binary`` means msgpack both ways."""
-        return DataTalk(self, binary=binary, feed=feed)
+    def talk(self, *, binary: bool, feed: str = "iex", keys: tuple[str, str] | None = None) -> DataTalk:
+        """The conversation of one connection: ``binary`` means msgpack both ways, ``keys`` came with the handshake."""
+        return DataTalk(self, binary=binary, feed=feed, keys=keys)
 
     # --- conversation ---------------------------------------------------------------------------------------
 
-    def opened(self, socket: WebSocket, *, binary: bool, feed: str) -> None:
-        """Greet, and give the client some seconds to authenticate."""
+    def opened(self, socket: WebSocket, *, binary: bool, feed: str, keys: tuple[str, str] | None) -> None:
+        """Greet, and give the client some seconds to authenticate unless its handshake did."""
         timer = asyncio.get_running_loop().call_later(AUTH_SECONDS, self._expire, socket)
         self._subscribers[socket] = Subscriber(binary=binary, feed=feed, timer=timer)
         self._say(socket, {"T": "success", "msg": "connected"})
+        if keys is not None:
+            self._sign_in(socket, self._subscribers[socket], *keys)
 
     def received(self, socket: WebSocket, message: bytes) -> None:
         """One message of a client."""
@@ -199,8 +201,11 @@ class DataStream:
     def _auth(self, socket: WebSocket, subscriber: Subscriber, body: Message) -> None:
         if subscriber.authenticated:
             self.error(socket, 403)
-            return
-        if not self._authorize(str(body.get("key") or ""), str(body.get("secret") or "")):
+        else:
+            self._sign_in(socket, subscriber, str(body.get("key") or ""), str(body.get("secret") or ""))
+
+    def _sign_in(self, socket: WebSocket, subscriber: Subscriber, key: str, secret: str) -> None:
+        if not self._authorize(key, secret):
             self.error(socket, 402)
             return
         code = self._refusal(subscriber)
@@ -246,10 +251,7 @@ class DataStream:
             channel: change(held, wishes[channel]) if channel in wishes else held
             for channel, held in subscriber.channels.items()
         }
-        limit = self.plan.symbol_limit
-        if (limit is not None and any(len(after[channel]) > limit for channel in LIMITED)) or sum(
-            map(len, after.values())
-        ) > MAX_SYMBOLS:
+        if self._too_many(after):
             self.error(socket, 405)                 # the set stays as it was
             return
         self.flush()                                # what was said before the change goes by the old wish
@@ -258,6 +260,14 @@ class DataStream:
         self._say(socket, {"T": "subscription", **{
             name: sorted(symbols) for name, symbols in after.items() if symbols or name != SILENT
         }})
+
+    def _too_many(self, channels: dict[str, set[str]]) -> bool:
+        """Whether a set of wishes is beyond the plan, to which a star is more than any number."""
+        limit = self.plan.symbol_limit
+        if sum(map(len, channels.values())) > MAX_SYMBOLS:
+            return True
+        counted = [channels[channel] for channel in LIMITED]
+        return limit is not None and any(len(wanted) > limit or "*" in wanted for wanted in counted)
 
     def _say(self, socket: WebSocket, message: Message) -> None:
         subscriber = self._subscribers.get(socket)
@@ -422,13 +432,14 @@ def asked(wanted: frozenset[str], symbol: str) -> bool:
 class DataTalk:
     """One connection's conversation; the stream keeps its state."""
 
-    def __init__(self, stream: DataStream, *, binary: bool, feed: str) -> None:
+    def __init__(self, stream: DataStream, *, binary: bool, feed: str, keys: tuple[str, str] | None) -> None:
         self._stream = stream
         self._binary = binary
         self._feed = feed
+        self._keys = keys
 
     def opened(self, socket: WebSocket) -> None:
-        self._stream.opened(socket, binary=self._binary, feed=self._feed)
+        self._stream.opened(socket, binary=self._binary, feed=self._feed, keys=self._keys)
 
     def received(self, socket: WebSocket, message: bytes) -> None:
         self._stream.received(socket, message)

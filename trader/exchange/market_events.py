@@ -16,10 +16,11 @@ import numpy as np
 from msgspec import Meta
 
 from trader.exchange.data_messages import (
+    Message,
     Outgoing,
     SliceMessages,
     cancel_message,
-    correction_messages,
+    correction_message,
     status_message,
 )
 from trader.exchange.errors import refusal
@@ -184,21 +185,18 @@ class MarketEvents:
 
     def _correct(self, event: Correct) -> None:
         venue, column, i = self._venue, self._column(event), self._last_bar(event)
-        old, size = float(venue.panel.close[i, column]), int(venue.panel.volume[i, column])
+        said = correction_message(self._last_trade(column, i), event.close, venue.now_ns)
         self._write(event, i)
         venue.own_bars()
         self._revise(event, i)
         venue.forget_prices()
-        made = SliceMessages(venue.panel, i, venue.fill_model.half_spread_bps)
-        said = correction_messages(event.symbol, i + 1, old, event.close, size, venue.now_ns)
-        bar = made.bar(column, 0, "u")
+        bar = SliceMessages(venue.panel, i, venue.fill_model.half_spread_bps).bar(column, 0, "u")
         del bar["seq"]
-        self._publish([*said, Outgoing("updatedBars", event.symbol, bar)])
+        self._publish([said, Outgoing("updatedBars", event.symbol, bar)])
 
     def _cancel_trade(self, event: CancelTrade) -> None:
         venue, column, i = self._venue, self._column(event), self._last_bar(event)
-        trade = SliceMessages(venue.panel, i, 0.0).ticks(column, trades=True, quotes=False)[-1].message
-        self._publish([cancel_message(event.symbol, trade["i"], trade["p"], trade["s"], venue.now_ns)])
+        self._publish([cancel_message(self._last_trade(column, i), venue.now_ns)])
 
     # --- inside ---------------------------------------------------------------------------------------------
 
@@ -206,6 +204,10 @@ class MarketEvents:
         column = self._venue.column(event.symbol)
         assert column is not None
         return column
+
+    def _last_trade(self, column: int, i: int) -> Message:
+        """The last trade of a bar, as the stream told it."""
+        return SliceMessages(self._venue.panel, i, 0.0).ticks(column, trades=True, quotes=False)[-1].message
 
     def _last_bar(self, event: Event) -> int:
         """The symbol's last played bar that traded."""

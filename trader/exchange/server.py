@@ -361,11 +361,15 @@ class ExchangeServer:
 
     def _upgrade(self, transport: asyncio.Transport, request: Request, data: bytes) -> Upgraded:
         talk: Talk | None = None
+        headers = request.headers
+        msgpack = "msgpack" in headers.get("content-type", "")
         if request.path == "/stream":
-            talk = self.trading_stream
+            talk = self.trading_stream.talk(packed=msgpack)
         elif request.path in DATA_PATHS:
-            msgpack = "msgpack" in request.headers.get("content-type", "")
-            talk = self.data_stream.talk(binary=msgpack, feed=request.path.rpartition("/")[2])
+            key, secret = headers.get("apca-api-key-id", ""), headers.get("apca-api-secret-key", "")
+            talk = self.data_stream.talk(
+                binary=msgpack, feed=request.path.rpartition("/")[2], keys=(key, secret) if key or secret else None,
+            )
         return WebSocket(transport, talk, data)
 
 

@@ -1,4 +1,4 @@
-"""The `/stream` WebSocket: authorization, listening, and every trade update to whoever listens."""
+"""The `/stream` WebSocket: authorization, listening, and every trade update to whoever listens; JSON or msgpack."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ Update = dict[str, Any]
 # What bytes that are no message make a decoder raise.
 UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 _to_json = msgspec.json.Encoder().encode
+_to_msgpack = msgspec.msgpack.Encoder().encode
 
 
 class TradingStream:
-    """All conversations on `/stream`; frames are binary JSON, as Alpaca sends them.
+    """All conversations on `/stream`; frames are binary, as Alpaca sends them.
 
     Attributes
     ----------
@@ -34,6 +35,7 @@ class TradingStream:
         self._authorize = authorize
         self._authorized: set[WebSocket] = set()
         self._timers: dict[WebSocket, asyncio.TimerHandle] = {}
+        self._packed: set[WebSocket] = set()                # those that talk msgpack
         self.listeners: set[WebSocket] = set()
         self.tamper: Callable[[list[Update]], None] | None = None
         self._actions: dict[str, Callable[[WebSocket, dict[str, Any]], None]] = {
@@ -45,14 +47,20 @@ class TradingStream:
         """The open connections."""
         return tuple(self._timers)
 
-    def opened(self, socket: WebSocket) -> None:
+    def talk(self, *, packed: bool) -> TradingTalk:
+        """The conversation of one connection; ``packed`` means msgpack both ways."""
+        return TradingTalk(self, packed=packed)
+
+    def opened(self, socket: WebSocket, *, packed: bool) -> None:
         """Nothing is said before the client speaks, which it must within `AUTH_SECONDS`."""
+        if packed:
+            self._packed.add(socket)
         self._timers[socket] = asyncio.get_running_loop().call_later(AUTH_SECONDS, self._expire, socket)
 
     def received(self, socket: WebSocket, message: bytes) -> None:
         """One message of a client."""
         try:
-            body = msgspec.json.decode(message)
+            body = (msgspec.msgpack if socket in self._packed else msgspec.json).decode(message)
         except UNREADABLE:
             body = None
         action = self._actions.get(str(body.get("action"))) if isinstance(body, dict) else None
@@ -64,12 +72,13 @@ class TradingStream:
     def slow(self, socket: WebSocket) -> bytes:
         """What a socket that does not read is told before it is closed."""
         self.listeners.discard(socket)
-        return _frame("error", {"error": "slow client"})
+        return self._frame(socket, "error", {"error": "slow client"})
 
     def closed(self, socket: WebSocket) -> None:
         """Forget the socket."""
         self.listeners.discard(socket)
         self._authorized.discard(socket)
+        self._packed.discard(socket)
         timer = self._timers.pop(socket, None)
         if timer is not None:
             timer.cancel()
@@ -91,10 +100,13 @@ class TradingStream:
 
     def send(self, updates: Iterable[Update]) -> None:
         """Send ready updates to all listeners; all of one moment leave together."""
-        ready = b"".join(frame(_to_json(update), binary=True) for update in updates)
-        if ready:
-            for socket in tuple(self.listeners):
-                socket.send(ready)
+        updates = list(updates)
+        for packed, encode in ((False, _to_json), (True, _to_msgpack)):
+            sockets = [socket for socket in self.listeners if (socket in self._packed) is packed]
+            if sockets and updates:
+                ready = b"".join(frame(encode(update), binary=True) for update in updates)
+                for socket in sockets:
+                    socket.send(ready)
 
     def _expire(self, socket: WebSocket) -> None:
         if socket not in self._authorized:
@@ -112,7 +124,7 @@ class TradingStream:
 
     def _listen(self, socket: WebSocket, body: dict[str, Any]) -> None:
         if socket not in self._authorized:
-            self._say(socket, "listening", {"error": "not authorized", "streams": []})
+            self._say(socket, "authorization", {"status": "unauthorized", "action": "listen"})
             return
         data = body.get("data")
         wanted = data.get("streams") if isinstance(data, dict) else None
@@ -121,8 +133,22 @@ class TradingStream:
         self._say(socket, "listening", {"streams": [TRADE_UPDATES] if listening else []})
 
     def _say(self, socket: WebSocket, stream: str, data: dict[str, Any]) -> None:
-        socket.send(_frame(stream, data))
+        socket.send(self._frame(socket, stream, data))
+
+    def _frame(self, socket: WebSocket, stream: str, data: dict[str, Any]) -> bytes:
+        encode = _to_msgpack if socket in self._packed else _to_json
+        return frame(encode({"stream": stream, "data": data}), binary=True)
 
 
-def _frame(stream: str, data: dict[str, Any]) -> bytes:
-    return frame(_to_json({"stream": stream, "data": data}), binary=True)
+class TradingTalk:
+    """One connection's conversation; the stream keeps its state."""
+
+    def __init__(self, stream: TradingStream, *, packed: bool) -> None:
+        self._stream = stream
+        self._packed = packed
+        self.received = stream.received
+        self.slow = stream.slow
+        self.closed = stream.closed
+
+    def opened(self, socket: WebSocket) -> None:
+        self._stream.opened(socket, packed=self._packed)

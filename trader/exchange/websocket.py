@@ -58,6 +58,7 @@ class WebSocket:
         self._protocol = ServerProtocol(max_size=MAX_MESSAGE)
         self._talk = talk
         self._parts = bytearray()                   # of a message that is not complete
+        self._text = False                          # which it is, by its first frame
         self._open = False
         self._cutter: asyncio.TimerHandle | None = None
         self.mute = False
@@ -94,11 +95,15 @@ class WebSocket:
 
     def _take(self, event: Frame) -> None:
         if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if event.opcode is not Opcode.CONT:
+                self._text = event.opcode is Opcode.TEXT
             self._parts += event.data
             if event.fin:
                 message = bytes(self._parts)
                 self._parts.clear()
-                if self._talk is not None and self._open:
+                if self._text and not _is_text(message):
+                    self.close(CloseCode.INVALID_DATA, "a text message must be UTF-8")
+                elif self._talk is not None and self._open:
                     self._talk.received(self, message)
 
     @property
@@ -146,3 +151,12 @@ class WebSocket:
         if self._protocol.close_expected():
             self._open = False
             self._transport.close()
+
+
+def _is_text(message: bytes) -> bool:
+    """Whether a message is UTF-8."""
+    try:
+        message.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
