@@ -10,7 +10,7 @@ import pytest
 from exchange_markets import FREE, panel_of
 from exchange_raw import KEYS, Raw
 
-from trader.exchange.fault_rules import FaultScript, read_faults
+from trader.exchange.fault_script import FaultScript, read_faults
 from trader.exchange.rate import RateLimiter
 from trader.exchange.server import ExchangeServer
 from trader.exchange.types import VenueRules

@@ -24,7 +24,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from trader.exchange.fault_fields import remove_field, set_field, shift_moments
-from trader.exchange.fault_rules import FAULTS, FaultScript, load_fault_script, read_faults
+from trader.exchange.fault_rules import FAULTS
+from trader.exchange.fault_script import FaultScript, load_fault_script, read_faults
 from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue
 from trader.utils.errors import UserError
@@ -216,6 +217,33 @@ async def test_late_fills_of_exits_keep_the_shares_together(server: ExchangeServ
     assert (await client.ask("DELETE", f"/v2/orders/{stop['id']}"))[0] == 422
     _, account = await client.ask("GET", "/v2/account")
     assert account["cash"] == "100100"                  # bought at 100, sold at 110
+
+
+async def answers(server: ExchangeServer, count: int) -> list[int]:
+    """The statuses of so many requests for the account; 0 for a broken connection."""
+    found = []
+    for _ in range(count):
+        try:
+            found.append((await (await Raw.to(server.port)).ask("GET", "/v2/account"))[0])
+        except asyncio.IncompleteReadError:
+            found.append(0)
+    return found
+
+
+async def test_one_request_is_lost_only_once(server: ExchangeServer) -> None:
+    """A burst of 429 and then one of 503: what another fault has taken away is not counted as hit."""
+    arm(
+        server, {"kind": "rate_limit", "count": 3}, {"kind": "server_error", "status": 503, "count": 2},
+        {"kind": "drop_response"}, {"kind": "server_error", "when": "after", "skip": 1}, {"kind": "missing_field"},
+    )
+    assert await answers(server, 9) == [429, 429, 429, 503, 503, 0, 200, 500, 200]
+    assert [hit.kind for hit in server.faults.log][5:] == ["drop_response", "missing_field", "server_error"]
+
+
+async def test_the_matches_to_hit_can_be_named(server: ExchangeServer) -> None:
+    arm(server, {"kind": "server_error", "status": 503, "at": [2, 5], "path": "/v2/acc*"})
+    assert await answers(server, 7) == [200, 503, 200, 200, 503, 200, 200]
+    assert server.faults.armed[0].spent
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -585,7 +613,19 @@ def hits_of(log: str) -> list[tuple[object, ...]]:
         ('{"faults": [\n {"kind": "omit",\n  "probability": 2}]}', 3, "1.0"),
         ("- kind: market_event\n  event: flood\n", 1, "halt"),
         ("- kind: status\n  status: dreaming\n", 2, "pending_review"),
-        ("seed: 1\nfaults: []\nrules: {shorting: maybe}\n", 1, "bool"),
+        ("seed: 1\nfaults: []\nrules: {shorting: maybe}\n", 3, "bool"),
+        ("faults: []\nrules:\n  shorting: false\n  gtc_dys: 3\n", 2, "there is no rule 'gtc_dys'"),
+        ("- kind: delay\n- kind: hang\n  when: bfore\n", 3, "one of before, after"),
+        ("- kind: drop_request\n  method: PSOT\n", 2, "one of GET, POST"),
+        ("- kind: drop_request\n  path: v2/orders\n", 2, "path"), ("- kind: partial_fill\n  side: byu\n", 2, "sell"),
+        ("- kind: hang\n- kind: omit\n  event: filled\n", 2, "partial_fill"), ("- {kind: omit, event: b}", 1, "fill"),
+        ("- {kind: kill_stream, stream: data, event: fill}", 1, "step"), ("- {kind: omit, event: step}", 1, "fill"),
+        ("- {kind: hang, from_bar: 5, until_bar: 5}", 1, "after from_bar"), ("- {kind: hang, at: [0]}", 1, "1"),
+        ("- {kind: hang, at: [3], count: 0}", 1, "leave skip"), ("- kind: hang\n  from_bar: -1\n", 2, "0"),
+        ("- kind: hang\n- kind: omit\n  symbol: aapl\n", 3, "the symbols are AAPL, MSFT"),
+        ("- kind: market_event\n  event: halt\n  arguments:\n    symbol: IBM\n", 4, "the symbols are AAPL, MSFT"),
+        ("- {kind: unknown_value, value: 1" + "0" * 40 + "}", 1, "cannot be sent"),
+        ("[" * 3000, 0, "nested too deeply"),
         ("rules: {shrting: true}", 1, "the rules are"),
         ("a: [", 1, "YAML or JSON"), ("faults: 3", 1, "array"), ("", 1, "object"), ("- 5", 1, "object"),
     ],
@@ -594,8 +634,9 @@ def test_mistakes_in_a_script_have_their_line(tmp_path: Path, text: str, line: i
     path = tmp_path / "faults.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=what) as wrong:
-        load_fault_script(path)
-    assert f"faults.yaml:{line}: " in str(wrong.value)
+        load_fault_script(path, ("AAPL", "MSFT"))
+    assert f"faults.yaml{f':{line}' * (line > 0)}: " in str(wrong.value)
+    assert "\n" not in str(wrong.value)
 
 
 def test_scripts_are_read_in_both_shapes(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from test_exchange_properties import CASH, PANEL, SYMBOLS, act
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.exchange.account import Account
 from trader.exchange.errors import VenueError
-from trader.exchange.fault_rules import PASSABLE, read_faults
+from trader.exchange.fault_rules import PASSABLE
+from trader.exchange.fault_script import read_faults
 from trader.exchange.fault_venue import VenueFaults, fill_late
 from trader.exchange.faults import FaultPlan
 from trader.exchange.types import VenueEvent, VenueRules

@@ -13,7 +13,7 @@ from exchange_raw import Raw, json_of, stream
 
 from trader.core.clock import MINUTE_NS
 from trader.core.panel import BarPanel
-from trader.exchange.fault_rules import FaultScript
+from trader.exchange.fault_script import FaultScript
 from trader.exchange.luld import is_wide, luld_band, outside_bands, reference_price
 from trader.exchange.persist import VenueStore
 from trader.exchange.server import ExchangeServer

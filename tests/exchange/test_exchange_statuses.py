@@ -17,7 +17,8 @@ from exchange_serving import serving
 from websockets.asyncio.client import ClientConnection
 
 from trader.exchange.coverage import STATUSES, TRADE_EVENTS
-from trader.exchange.fault_rules import EVENTLESS, PASSABLE, FaultScript, read_faults
+from trader.exchange.fault_rules import EVENTLESS, PASSABLE
+from trader.exchange.fault_script import FaultScript, read_faults
 from trader.exchange.persist import VenueStore
 from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue

@@ -159,7 +159,7 @@ def build_server(
 
     from trader.backtest.realistic_fills import RealisticFillSimulator
     from trader.exchange.data_stream import DATA_PLANS
-    from trader.exchange.fault_rules import load_fault_script
+    from trader.exchange.fault_script import load_fault_script
     from trader.exchange.server import ExchangeServer
     from trader.exchange.venue import Venue
 
@@ -177,7 +177,7 @@ def build_server(
     for name in ("port", "control_port"):
         if not 0 <= getattr(args, name) <= 65_535:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)} is no port; 0 takes a free one")
-    script = load_fault_script(args.faults) if args.faults else None
+    script = load_fault_script(args.faults, panel.symbols) if args.faults else None
     venue = Venue(
         panel, start_index=start_index, cash=cash, fill_model=RealisticFillSimulator(), seed=args.seed,
         rules=rules_of(args.rule, luld=args.luld, plan=args.data_plan),
@@ -197,7 +197,7 @@ def rules_of(pairs: list[str] | None, *, luld: bool, plan: str = "unlimited") ->
     """The broker's rules with those of the command and of a data plan; UserError for what is no rule or no value."""
     import yaml
 
-    from trader.exchange.fault_rules import changed_rules
+    from trader.exchange.fault_script import changed_rules
     from trader.exchange.types import VenueRules
 
     changes: dict[str, Any] = {"luld": True} if luld else {}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trader.exchange.errors import VenueError, refusal
-from trader.exchange.fault_rules import FAULTS, SocketFault, changed_rules, read_faults, read_script
+from trader.exchange.fault_rules import FAULTS, SocketFault
+from trader.exchange.fault_script import changed_rules, check_symbols, read_faults, read_script
 from trader.exchange.http import Request, Response, error_response, json_response
 from trader.exchange.http_connection import Gate, Reply
 from trader.exchange.wire import text
@@ -130,12 +131,13 @@ def post_faults(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     try:
         script = read_script(body)
         rules = script.ruled(server.venue.rules)
+        check_symbols(script.faults, server.venue.panel.symbols)
     except ValueError as error:
         raise refusal("malformed", detail=str(error)) from None
     if "seed" in body:
         server.faults.seed = script.seed
     server.venue.set_rules(rules)
-    added = server.faults.add(script.faults)
+    added = server.faults.add(script.faults, since=server.venue.index)
     server.arm()
     server.settle()
     return {"ids": [armed.number for armed in added]}

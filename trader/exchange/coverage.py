@@ -18,7 +18,7 @@ from trader.exchange.data_routes import DATA_ROUTES
 from trader.exchange.data_stream import CHANNELS, DATA_PLANS
 from trader.exchange.data_stream import ERRORS as STREAM_ERRORS
 from trader.exchange.errors import REFUSALS
-from trader.exchange.fault_rules import CALCULATED, FAULTS
+from trader.exchange.fault_rules import CALCULATED, FAULTS, TRADE_EVENTS
 from trader.exchange.market_events import EVENTS
 from trader.exchange.routes import TRADING_ROUTES
 from trader.exchange.types import END_FIELDS, OPEN_STATUSES, QUEUED_STATUSES, VenueRules
@@ -57,11 +57,6 @@ STATUSES = (
     "new", "accepted", "pending_new", "accepted_for_bidding", "held", "partially_filled", "filled", "done_for_day",
     "canceled", "expired", "replaced", "pending_cancel", "pending_replace", "stopped", "rejected", "suspended",
     "calculated", "pending_review",
-)
-TRADE_EVENTS = (
-    "new", "accepted", "pending_new", "fill", "partial_fill", "canceled", "expired", "done_for_day", "replaced",
-    "rejected", "stopped", "pending_cancel", "pending_replace", "calculated", "suspended", "restated",
-    "order_replace_rejected", "order_cancel_rejected",
 )
 RULES = VenueRules.__struct_fields__
 STREAM_MESSAGES = {

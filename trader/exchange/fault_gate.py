@@ -72,7 +72,7 @@ class FaultGate:
         def meant(fault: RequestFault) -> bool:
             return matches(fault) and (not isinstance(fault, LateFill) or bool(self._to_cancel(request)))
 
-        for fault in reversed(self._plan.strike(RequestFault, meant, what)):
+        for fault in reversed(self._plan.strike(RequestFault, meant, what, RequestFault.covers)):
             gate = self._effects[type(fault)](fault, gate)
         gate(request, answer, reply)
 

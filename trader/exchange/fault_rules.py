@@ -1,30 +1,18 @@
-"""Faults as data: what can go wrong, when, how often; read from YAML or JSON with the line of every mistake.
-
-A script is a list of faults, or an object with ``seed`` and ``faults``::
-
-    seed: 7
-    faults:
-      - {kind: drop_response, method: POST, path: /v2/orders, symbol: AAPL}
-      - {kind: rate_limit, count: 5, skip: 20}
-      - {kind: omit, event: fill, probability: 0.1, count: 0}
-
-``rules`` may change what the venue's broker allows (`trader.exchange.types.VenueRules`), like ``{slow_changes: true}``.
-The log of a run is a script too: played again over the same traffic it hits the same things.
+"""Faults as data: what can go wrong, where, when, how often. `trader.exchange.fault_script` reads them.
 
 Every fault has ``skip`` (matches that pass unharmed first), ``count`` (hits until it is spent, 0 for no end),
-``probability`` of each match to be hit, and ``from_bar``/``until_bar`` (bar numbers between which it acts).
+``probability`` of each match to be hit, or in place of these three ``at`` (which matches are hit, the first is 1); and
+``from_bar``/``until_bar`` (bar numbers between which it acts; matches count from there). Several faults may hit one
+thing, in the order of the script. What never arrives meets no further fault, and an answer is taken away only once:
+the others wait for the next match.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Union, get_args
 
 import msgspec
 from msgspec import Meta
-
-from trader.exchange.types import VenueRules
-from trader.utils.errors import UserError
 
 Seconds = Annotated[float, Meta(ge=0.0, le=3600.0)]
 Skew = Annotated[float, Meta(ge=-86_400.0, le=86_400.0)]
@@ -33,8 +21,34 @@ Share = Annotated[float, Meta(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 BEFORE, AFTER = "before", "after"
+Bar = Annotated[int, Meta(ge=0)]
+Number = Annotated[int, Meta(ge=1)]
+Method = Annotated[str, Meta(pattern="^(GET|POST|PUT|PATCH|DELETE)$")]
+Path = Annotated[str, Meta(pattern="^[/*]")]
+Side = Annotated[str, Meta(pattern="^(buy|sell)$")]
+OrderType = Annotated[str, Meta(pattern="^(market|limit|stop|stop_limit|trailing_stop)$")]
 When = Annotated[str, Meta(pattern="^(before|after)$")]
 Stream = Annotated[str, Meta(pattern="^(trading|data|both)$")]
+
+
+def check_value(value: Any) -> None:
+    """ValueError for what no message can hold."""
+    try:
+        msgspec.json.encode(value)
+        msgspec.msgpack.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"value cannot be sent: {error}") from None
+
+
+# What streams tell: trade updates by their event, market data by their T.
+TRADE_EVENTS = (
+    "new", "accepted", "pending_new", "fill", "partial_fill", "canceled", "expired", "done_for_day", "replaced",
+    "rejected", "stopped", "pending_cancel", "pending_replace", "calculated", "suspended", "restated",
+    "order_replace_rejected", "order_cancel_rejected",
+)
+DATA_EVENTS = ("t", "q", "b", "u", "d", "s", "l", "c", "x", "i")
+STREAM_EVENTS = {"trading": (TRADE_EVENTS,), "data": (DATA_EVENTS,), "both": (TRADE_EVENTS, DATA_EVENTS)}
+STEP = "step"                       # what a fault of the connections names to act after a bar, whatever is said
 
 
 class Fault(
@@ -45,17 +59,35 @@ class Fault(
     skip: Count = 0
     count: Count = 1
     probability: Probability = 1.0
-    from_bar: int = 0
-    until_bar: int | None = None
+    at: tuple[Number, ...] = ()
+    from_bar: Bar = 0
+    until_bar: Bar | None = None
+
+    def __post_init__(self) -> None:
+        if self.at and (self.skip, self.count, self.probability) != (0, 1, 1.0):
+            raise ValueError("`at` names the matches that are hit; leave skip, count and probability out")
+        if self.until_bar is not None and self.until_bar <= self.from_bar:
+            raise ValueError(f"until_bar is {self.until_bar}; expected a bar after from_bar, which is {self.from_bar}")
 
 
 class RequestFault(Fault, frozen=True):
     """Hits REST requests; ``path`` may hold ``*``, ``symbol`` is looked for in path, query, body and order."""
 
     point: ClassVar[str] = "request"
-    method: str | None = None
-    path: str | None = None
+    method: Method | None = None
+    path: Path | None = None
     symbol: str | None = None
+
+    @property
+    def swallows(self) -> bool:
+        """Whether the venue never sees the request."""
+        return isinstance(self, DropRequest | RateLimit) or (
+            isinstance(self, Hang | ServerError) and self.when == BEFORE
+        )
+
+    def covers(self, other: RequestFault) -> bool:
+        """Whether it leaves nothing to do for another that would hit the same request."""
+        return self.swallows or (isinstance(self, TAKERS) and isinstance(other, TAKERS))
 
 
 class DropRequest(RequestFault, frozen=True, tag="drop_request"):
@@ -100,6 +132,10 @@ class UnknownValue(RequestFault, frozen=True, tag="unknown_value"):
     field: str = "status"
     value: Any = "quantum_superposed"
 
+    def __post_init__(self) -> None:
+        Fault.__post_init__(self)
+        check_value(self.value)
+
 
 class MissingField(RequestFault, frozen=True, tag="missing_field"):
     """A field of the answer is not there."""
@@ -111,6 +147,9 @@ class ClockSkew(RequestFault, frozen=True, tag="clock_skew"):
     """Every moment in the answer is ``seconds`` off (negative: behind)."""
 
     seconds: Skew = 30.0
+
+
+TAKERS = (DropRequest, DropResponse, Hang, RateLimit, ServerError)      # the client does not get its answer
 
 
 class LateFill(RequestFault, frozen=True, tag="late_fill"):
@@ -126,9 +165,16 @@ class UpdateFault(Fault, frozen=True):
     """Hits trade updates (``stream: trading``) or market data (``data``; ``event`` is then the message's T)."""
 
     point: ClassVar[str] = "update"
+    moments: ClassVar[tuple[str, ...]] = ()         # what ``event`` may name besides messages
     stream: Stream = "trading"
     event: str | None = None
     symbol: str | None = None
+
+    def __post_init__(self) -> None:
+        Fault.__post_init__(self)
+        events = [*(event for stream in STREAM_EVENTS[self.stream] for event in stream), *self.moments]
+        if self.event is not None and self.event not in events:
+            raise ValueError(f"there is no event {self.event!r} on stream {self.stream}: {', '.join(events)}")
 
 
 class Duplicate(UpdateFault, frozen=True, tag="duplicate"):
@@ -157,6 +203,10 @@ class UnknownInUpdate(UpdateFault, frozen=True, tag="unknown_in_update"):
     field: str = "order.status"
     value: Any = "quantum_superposed"
 
+    def __post_init__(self) -> None:
+        UpdateFault.__post_init__(self)
+        check_value(self.value)
+
 
 class MissingInUpdate(UpdateFault, frozen=True, tag="missing_in_update"):
     """A field of the message is not there."""
@@ -171,9 +221,10 @@ class SkewInUpdate(UpdateFault, frozen=True, tag="skew_in_update"):
 
 
 class SocketFault(UpdateFault, frozen=True):
-    """Hits the connections of a stream when a message is due; that message is lost to them."""
+    """Hits the connections of a stream when a message is due, which is lost to them; ``event: step`` after a bar."""
 
     point: ClassVar[str] = "socket"
+    moments: ClassVar[tuple[str, ...]] = (STEP,)
 
 
 class KillStream(SocketFault, frozen=True, tag="kill_stream"):
@@ -203,8 +254,8 @@ class VenueFault(Fault, frozen=True):
 
     point: ClassVar[str] = "order"
     symbol: str | None = None
-    side: str | None = None
-    type: str | None = None
+    side: Side | None = None
+    type: OrderType | None = None
 
 
 class PartialFill(VenueFault, frozen=True, tag="partial_fill"):
@@ -260,6 +311,7 @@ class MarketFault(StepFault, frozen=True, kw_only=True, tag="market_event"):
     def __post_init__(self) -> None:
         from trader.exchange.market_events import read_event
 
+        Fault.__post_init__(self)
         read_event(self.event, self.arguments)
 
 
@@ -269,142 +321,3 @@ AnyFault = Union[  # noqa: UP007 - msgspec reads the union
     SkewInUpdate, StreamError, PartialFill, PassStatus, LegReplaced, Restart, MarketFault,
 ]
 FAULTS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}
-
-
-class FaultScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A seed, the faults, and changes of the venue's rules."""
-
-    faults: list[AnyFault] = []
-    seed: int = 0
-    rules: dict[str, Any] = {}
-
-    def __post_init__(self) -> None:
-        self.ruled(VenueRules())
-
-    def ruled(self, rules: VenueRules) -> VenueRules:
-        """The rules with the script's changes; ValueError for what is no rule."""
-        return changed_rules(rules, self.rules)
-
-
-def changed_rules(rules: VenueRules, changes: dict[str, Any]) -> VenueRules:
-    """Rules with some of them changed; ValueError names the rule and what was expected."""
-    known = VenueRules.__struct_fields__
-    for name in changes:
-        if name not in known:
-            raise ValueError(f"there is no rule {name!r}; the rules are {', '.join(known)}")
-    wanted = {name: str(value) if isinstance(value, float) else value for name, value in changes.items()}
-    try:
-        return msgspec.convert({**msgspec.structs.asdict(rules), **wanted}, VenueRules)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
-
-
-def read_faults(value: Any) -> list[Fault]:
-    """Faults from JSON values: one object or a list; ValueError names the field and what was expected."""
-    wanted = value if isinstance(value, list) else [value]
-    try:
-        return list(msgspec.convert(wanted, list[AnyFault]))
-    except msgspec.ValidationError as error:
-        raise ValueError(_mended(str(error))) from None
-
-
-def read_script(value: dict[str, Any]) -> FaultScript:
-    """A script from JSON values: one with ``faults``, or a single fault; ValueError names the field."""
-    try:
-        return msgspec.convert(value if "faults" in value else {"faults": [value]}, FaultScript)
-    except msgspec.ValidationError as error:
-        raise ValueError(_mended(str(error))) from None
-
-
-def script_of_log(lines: list[str]) -> FaultScript:
-    """The script that hits again what a log says was hit: one fault for each hit, without draws.
-
-    Each hit names its fault's rule and the match at which it struck. ValueError for lines that are no hits.
-    """
-    hits = msgspec.json.decode(f"[{','.join(lines)}]", type=list[_Logged])
-    return msgspec.convert({"faults": [
-        {**hit.rule, "skip": hit.match - 1, "count": 1, "probability": 1.0}
-        for hit in sorted(hits, key=lambda hit: (hit.fault, hit.match))
-    ]}, FaultScript)
-
-
-class _Logged(msgspec.Struct, frozen=True):
-    """What a replay needs of a line of the log."""
-
-    fault: int
-    match: Annotated[int, Meta(ge=1)]
-    rule: dict[str, Any]
-
-
-def _log_lines(text: str) -> list[str]:
-    """The lines of a log of hits; none when the text is something else."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines if lines and lines[0].startswith('{"number":') else []
-
-
-def load_fault_script(path: Path) -> FaultScript:
-    """A script from a YAML or JSON file, or from a log of hits; UserError with the line of what is wrong."""
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        if lines := _log_lines(text):
-            return script_of_log(lines)
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except OSError as error:
-        raise UserError(f"cannot read the faults in {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        what = getattr(error, "problem", None) or str(error)
-        raise UserError(f"{path}{line}: {what}; write the faults as YAML or JSON") from error
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; a log of faults has one hit a line, as --fault-log writes it") from error
-    body = {"faults": value} if isinstance(value, list) else value
-    try:
-        return msgspec.convert(body, FaultScript)
-    except msgspec.ValidationError as error:
-        message = str(error)
-        steps = _steps(message)
-        if isinstance(value, list):
-            steps = steps[1:]
-        line_number = _line_of(tree, steps)
-        raise UserError(f"{path}:{line_number}: {_mended(message)}") from None
-
-
-def _mended(message: str) -> str:
-    """msgspec's message with the known kinds where a kind is unknown."""
-    if "Invalid value" in message and ".kind" in message:
-        return f"{message}; the kinds are {', '.join(FAULTS)}"
-    return message
-
-
-def _steps(message: str) -> list[str | int]:
-    """The path in a validation message: ``at `$.faults[2].seconds``` is faults, 2, seconds."""
-    import re
-
-    at = re.search(r"`(\$[^`]*)`$", message)
-    if at is None:
-        return []
-    return [int(index) if index else name for index, name in re.findall(r"\[(\d+)\]|\.(\w+)", at[1])]
-
-
-def _line_of(node: Any, steps: list[str | int]) -> int:
-    """The line of a node, or of the nearest parent that is there."""
-    import yaml
-
-    line = node.start_mark.line + 1 if node is not None else 1
-    for step in steps:
-        if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-        elif isinstance(node, yaml.MappingNode):
-            found = next((pair for pair in node.value if pair[0].value == step), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-            continue
-        else:
-            break
-        line = node.start_mark.line + 1
-    return int(line)

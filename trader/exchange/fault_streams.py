@@ -9,6 +9,7 @@ from trader.exchange.data_messages import Outgoing
 from trader.exchange.data_stream import ERRORS, DataStream
 from trader.exchange.fault_fields import remove_field, set_field, shift_moments
 from trader.exchange.fault_rules import (
+    STEP,
     DelayUpdate,
     Duplicate,
     Fault,
@@ -29,7 +30,6 @@ from trader.exchange.trading_stream import TradingStream, Update
 from trader.exchange.websocket import WebSocket
 
 TRADING, DATA = "trading", "data"
-STEP = "step"                       # what a socket fault names to act after a bar, whatever is said
 T = TypeVar("T")
 
 
@@ -108,7 +108,7 @@ class StreamFaults:
             event, symbol, fields = lane.read(message)
             matches = matches_update(lane.name, event, symbol)
             what = {"stream": lane.name, "event": event, "symbol": symbol, "seq": _number(fields)}
-            faults = self._plan.strike(UpdateFault, matches, what)
+            faults = self._plan.strike(UpdateFault, matches, what, _covers)
             sockets = [fault for fault in faults if isinstance(fault, SocketFault)]
             if sockets:
                 lane.deliver(ready)
@@ -158,6 +158,13 @@ class StreamFaults:
         self._data_stream.error(socket, fault.code if fault.code in ERRORS else 500)
         if fault.close:
             socket.close()
+
+
+def _covers(hit: UpdateFault, other: UpdateFault) -> bool:
+    """Whether a fault that has hit a message leaves nothing to do for another: it is lost, or waits already."""
+    if isinstance(hit, Omit):
+        return not isinstance(other, SocketFault)
+    return isinstance(hit, Reorder | DelayUpdate) and isinstance(other, Reorder | DelayUpdate)
 
 
 def _bent(fields: dict[str, Any], faults: list[Fault]) -> dict[str, Any]:

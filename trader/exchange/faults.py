@@ -16,6 +16,8 @@ from typing import IO, Any
 import msgspec
 
 from trader.exchange.fault_rules import (
+    STEP,
+    AnyFault,
     Fault,
     RequestFault,
     SocketFault,
@@ -34,7 +36,7 @@ class Hit(msgspec.Struct, frozen=True):
     """One hit: its number, the fault, the moment of the venue, and what was hit.
 
     ``match`` says at which of the fault's matches it struck, ``rule`` is the fault itself: with these a log is a
-    script (`trader.exchange.fault_rules.script_of_log`).
+    script (`trader.exchange.fault_script.script_of_log`).
     """
 
     number: int
@@ -47,34 +49,86 @@ class Hit(msgspec.Struct, frozen=True):
     rule: dict[str, Any]
 
 
-class Armed:
-    """A fault with its number, its generator and its counts."""
+class ArmedState(msgspec.Struct, frozen=True):
+    """An armed fault as a value; of its generator it is enough to know how many matches there were."""
 
-    def __init__(self, number: int, fault: Fault, seed: int) -> None:
+    number: int
+    fault: AnyFault
+    seed: int
+    since: int
+    matched: int
+    hits: int
+
+
+class PlanState(msgspec.Struct, frozen=True):
+    """A plan as a value."""
+
+    seed: int
+    number: int
+    total: int
+    armed: list[ArmedState]
+
+
+class Armed:
+    """A fault with its number, its generator and its counts, armed at bar ``since``."""
+
+    def __init__(self, number: int, fault: Fault, seed: int, since: int = 0) -> None:
         self.number = number
         self.fault = fault
         self.kind = str(fault.__struct_config__.tag)
         self.matched = 0
         self.hits = 0
+        self._seed = seed
+        self._since = since
+        self._at = frozenset(fault.at)
         self._random = Random(f"{seed}:{number}")
+
+    @classmethod
+    def again(cls, state: ArmedState) -> Armed:
+        """The fault that a state tells of, with all that it has drawn behind it."""
+        armed = cls(state.number, state.fault, state.seed, state.since)
+        armed.matched, armed.hits = state.matched, state.hits
+        if armed.fault.probability < 1.0:
+            for _ in range(state.matched - armed.fault.skip):
+                armed._random.random()
+        return armed
+
+    @property
+    def state(self) -> ArmedState:
+        """It as a value."""
+        fault: Any = self.fault
+        return ArmedState(self.number, fault, self._seed, self._since, self.matched, self.hits)
 
     @property
     def spent(self) -> bool:
         """Whether it has hit as often as it should."""
-        return bool(self.fault.count) and self.hits >= self.fault.count
+        count = len(self._at) or self.fault.count
+        return bool(count) and self.hits >= count
 
-    def strikes(self, bar: int) -> bool:
-        """Count one match at this bar; whether it is hit."""
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The fault as it would have to stand in a script to meet the same matches."""
+        rule: dict[str, Any] = msgspec.to_builtins(self.fault)
+        rule.pop("at", None)                        # a log of many hits would name them all with each
+        if self._since > self.fault.from_bar:
+            rule["from_bar"] = self._since
+        return rule
+
+    def in_time(self, bar: int) -> bool:
+        """Whether it acts at this bar, and still has something to do."""
         fault = self.fault
-        if self.spent or bar < fault.from_bar or (fault.until_bar is not None and bar >= fault.until_bar):
-            return False
+        return bar >= fault.from_bar and (fault.until_bar is None or bar < fault.until_bar) and not self.spent
+
+    def strikes(self) -> bool:
+        """Count one match; whether it is hit."""
+        fault = self.fault
         self.matched += 1
-        if self.matched <= fault.skip:
-            return False
-        if fault.probability < 1.0 and self._random.random() >= fault.probability:
-            return False
-        self.hits += 1
-        return True
+        if self._at:
+            hit = self.matched in self._at
+        else:
+            hit = self.matched > fault.skip and (fault.probability == 1.0 or self._random.random() < fault.probability)
+        self.hits += hit
+        return hit
 
     def view(self) -> dict[str, Any]:
         """The fault as the control API shows it."""
@@ -82,6 +136,11 @@ class Armed:
             "id": self.number, "matched": self.matched, "hits": self.hits, "spent": self.spent,
             **msgspec.to_builtins(self.fault),
         }
+
+
+def nothing(hit: Fault, other: Fault) -> bool:
+    """What hits leave for others where they do not disturb each other: everything is left."""
+    return False
 
 
 class FaultPlan:
@@ -95,10 +154,16 @@ class FaultPlan:
         Of the draws.
     log_file : text file, optional
         Receives every hit as a JSON line.
+    changed
+        Called when there is something new about the plan (`state`).
     """
 
-    def __init__(self, moment: Callable[[], tuple[int, int]], seed: int = 0, log_file: IO[str] | None = None) -> None:
+    def __init__(
+        self, moment: Callable[[], tuple[int, int]], seed: int = 0, log_file: IO[str] | None = None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.seed = seed
+        self._changed = changed
         self.log: deque[Hit] = deque(maxlen=MAX_LOG)
         self.total = 0
         self._moment = moment
@@ -106,17 +171,19 @@ class FaultPlan:
         self._armed: dict[int, Armed] = {}
         self._number = 0
 
-    def add(self, faults: Iterable[Fault]) -> list[Armed]:
-        """Arm faults, in this order after those that are there."""
+    def add(self, faults: Iterable[Fault], since: int = 0) -> list[Armed]:
+        """Arm faults, in this order after those that are there; ``since`` is the bar of those that come late."""
         added = []
         for fault in faults:
             self._number += 1
-            added.append(Armed(self._number, fault, self.seed))
+            added.append(Armed(self._number, fault, self.seed, since))
             self._armed[self._number] = added[-1]
+        self._changed()
         return added
 
     def remove(self, number: int | None = None) -> int:
         """Disarm one fault, or all; how many there were."""
+        self._changed()
         if number is not None:
             return int(self._armed.pop(number, None) is not None)
         count = len(self._armed)
@@ -134,20 +201,54 @@ class FaultPlan:
             isinstance(armed.fault, kinds) and not armed.spent for armed in self._armed.values()
         )
 
-    def strike(self, kind: type[Fault], matches: Callable[[Any], bool], what: What) -> list[Fault]:
-        """The faults of a kind that hit here, in the order of their arming; every hit is logged."""
+    def strike(
+        self, kind: type[Fault], matches: Callable[[Any], bool], what: What,
+        covers: Callable[[Any, Any], bool] = nothing,
+    ) -> list[Fault]:
+        """The faults of a kind that hit here, in the order of their arming; every hit is logged.
+
+        Where one that has hit ``covers`` another, that one does not meet this match.
+        """
         found: list[Fault] = []
+        bar = self._moment()[0]
         for armed in tuple(self._armed.values()):
-            if isinstance(armed.fault, kind) and matches(armed.fault) and armed.strikes(self._moment()[0]):
+            fault = armed.fault
+            if not (isinstance(fault, kind) and armed.in_time(bar) and matches(fault)):
+                continue
+            if any(covers(hit, fault) for hit in found):
+                continue
+            self._changed()
+            if armed.strikes():
                 self._note(armed, what)
-                found.append(armed.fault)
+                found.append(fault)
         return found
+
+    @property
+    def state(self) -> PlanState:
+        """The plan as a value."""
+        return PlanState(self.seed, self._number, self.total, [armed.state for armed in self._armed.values()])
+
+    def go_on(self, state: PlanState) -> None:
+        """Be the plan of an earlier life."""
+        self.seed, self._number, self.total = state.seed, state.number, state.total
+        self._armed = {armed.number: Armed.again(armed) for armed in state.armed}
+
+    def keep_log(self) -> None:
+        """Go on with the log of an earlier life, up to the last hit that the plan knows of."""
+        if self._file is None:
+            return
+        self._file.seek(0)
+        lines = self._file.readlines()[: self.total]
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.writelines(lines)
+        self._file.flush()
+        self.log.extend(msgspec.json.decode(line, type=Hit) for line in lines[-MAX_LOG:])
 
     def _note(self, armed: Armed, what: What) -> None:
         self.total += 1
         bar, now_ns = self._moment()
-        rule = msgspec.to_builtins(armed.fault)
-        hit = Hit(self.total, armed.number, armed.kind, bar, now_ns, what, armed.matched, rule)
+        hit = Hit(self.total, armed.number, armed.kind, bar, now_ns, what, armed.matched, armed.rule)
         self.log.append(hit)
         log.info("fault %d (%s) hit %s", armed.number, armed.kind, what)
         if self._file is not None:
@@ -161,7 +262,7 @@ def matches_request(method: str, path: str, symbols: frozenset[str]) -> Callable
     """Whether a fault is meant for this request."""
     def matches(fault: RequestFault) -> bool:
         return (
-            (fault.method is None or fault.method.upper() == method)
+            (fault.method is None or fault.method == method)
             and (fault.path is None or fnmatchcase(path, fault.path))
             and (fault.symbol is None or fault.symbol in symbols)
         )
@@ -173,7 +274,7 @@ def matches_update(stream: str, event: str, symbol: str | None) -> Callable[[Upd
     def matches(fault: UpdateFault) -> bool:
         return (
             fault.stream in (stream, "both")
-            and (fault.event == event or (fault.event is None and event != "step"))
+            and (fault.event == event or (fault.event is None and event != STEP))
             and (fault.symbol is None or fault.symbol == symbol)
         )
     return matches

@@ -24,7 +24,8 @@ from trader.exchange.data_routes import DATA_ROUTES
 from trader.exchange.data_stream import FRAME_MESSAGES, DataPlan, DataStream
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.fault_gate import FaultGate
-from trader.exchange.fault_rules import FaultScript, MarketFault, PassStatus, RequestFault, Restart, StepFault
+from trader.exchange.fault_rules import MarketFault, PassStatus, RequestFault, Restart, StepFault
+from trader.exchange.fault_script import FaultScript
 from trader.exchange.fault_streams import StreamFaults
 from trader.exchange.fault_venue import VenueFaults
 from trader.exchange.faults import FaultPlan, always
