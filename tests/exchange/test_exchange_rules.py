@@ -191,6 +191,45 @@ def test_fractions_and_extended_hours_stay_for_the_day(market: Market) -> None:
         venue.replace(evening.id, time_in_force="gtc")
 
 
+@pytest.mark.parametrize(("side", "entry", "profit", "loss"), [("buy", 95, 105, 90), ("sell", 105, 95, 110)])
+def test_a_group_keeps_its_order_of_prices_when_one_of_it_is_replaced(
+    market: Market, side: str, entry: int, profit: int, loss: int,
+) -> None:
+    up = 1 if side == "buy" else -1
+    venue = market([CALM, (100, 106, 94, 100), CALM, CALM])
+    bracket = venue.submit(order(
+        side=side, type="limit", limit_price=D(entry), order_class="bracket", take_profit=D(profit), stop_loss=D(loss),
+    ))
+    target, guard = bracket.legs
+    for order_id, fields in (
+        (target, {"limit_price": D(entry)}), (guard, {"stop_price": D(entry)}),
+        (guard, {"stop_price": D(profit + up)}), (bracket.id, {"limit_price": D(profit)}),
+        (bracket.id, {"limit_price": D(loss)}),
+    ):
+        with pytest.raises(VenueError, match="base_price") as refused:
+            venue.replace(order_id, **fields)
+        assert (refused.value.http_status, refused.value.code) == (422, 42210000)
+    target = venue.replace(target, limit_price=D(profit + 3 * up)).id
+    venue.step()
+    guard = venue.replace(guard, stop_price=D(entry + up)).id          # the entry is filled: its price binds no more
+    with pytest.raises(VenueError, match="base_price"):
+        venue.replace(guard, stop_price=D(profit + 3 * up))
+    with pytest.raises(VenueError, match="base_price"):
+        venue.replace(target, limit_price=D(entry + up))
+    assert venue.order(guard).status == venue.order(target).status == "new"
+
+
+def test_the_two_of_an_oco_stay_apart(market: Market) -> None:
+    venue = market([CALM] * 4)
+    venue.submit(order())
+    venue.step()
+    oco = venue.submit(order(side="sell", type="limit", order_class="oco", take_profit=D(105), stop_loss=D(95)))
+    for order_id, fields in ((oco.id, {"limit_price": D(95)}), (oco.legs[0], {"stop_price": D(105)})):
+        with pytest.raises(VenueError, match="base_price"):
+            venue.replace(order_id, **fields)
+    assert venue.replace(oco.id, limit_price=D("95.01")).legs == oco.legs
+
+
 def test_cancelling_what_is_not_there(market: Market) -> None:
     venue = market([CALM] * 3)
     with pytest.raises(VenueError) as missing:

@@ -15,7 +15,6 @@ import msgspec
 
 from trader.core.money import CENT, MICRO_SHARE, SHARE, tick_size
 from trader.exchange.book import Side, exempt
-from trader.exchange.decimals import rough
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.types import BUY, SELL, SIGN, ZERO, Configurations, OrderRequest, VenueOrder, VenueRules
 
@@ -231,14 +230,15 @@ def check_geometry(request: OrderRequest, situation: Situation) -> None:
     if base is None:
         base = last
     if request.take_profit is not None and not oco:
-        _check_beyond("take_profit.limit_price", request.take_profit, base, above=up)
+        check_beyond("take_profit.limit_price", request.take_profit, base, above=up)
     if request.stop_loss is not None:
-        _check_beyond("stop_loss.stop_price", request.stop_loss, base, above=not up)
+        check_beyond("stop_loss.stop_price", request.stop_loss, base, above=not up)
         if base is not last:
-            _check_beyond("stop_loss.stop_price", request.stop_loss, last, above=not up)
+            check_beyond("stop_loss.stop_price", request.stop_loss, last, above=not up)
 
 
-def _check_beyond(field: str, price: Decimal, base: Decimal, *, above: bool) -> None:
+def check_beyond(field: str, price: Decimal, base: Decimal, *, above: bool) -> None:
+    """A price is at least a cent above its base, or below."""
     if (price - base if above else base - price) < CENT:
         sign, word = ("+", ">=") if above else ("-", "<=")
         detail = f"{field} must be {word} base_price {sign} 0.01"
@@ -336,7 +336,7 @@ def _candidates(request: OrderRequest, opposite: Side) -> Iterable[VenueOrder]:
             return ()
         if request.limit_price is not None:
             nearest = abs(opposite.limits[-1][0])
-            if (rough(request.limit_price) - nearest) * SIGN[request.side] < 0:
+            if (float(request.limit_price) - nearest) * SIGN[request.side] < 0:
                 return ()
     return (order for order in opposite.orders.values() if not exempt(order.order_class, order.type))
 

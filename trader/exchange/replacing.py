@@ -5,7 +5,16 @@ from __future__ import annotations
 from decimal import Decimal
 
 from trader.core.money import SHARE
-from trader.exchange.checks import LASTING, MAXIMUM, NEEDS_LIMIT, NEEDS_STOP, check_client_id, check_tick, check_trail
+from trader.exchange.checks import (
+    LASTING,
+    MAXIMUM,
+    NEEDS_LIMIT,
+    NEEDS_STOP,
+    check_beyond,
+    check_client_id,
+    check_tick,
+    check_trail,
+)
 from trader.exchange.desk import Desk
 from trader.exchange.errors import refusal
 from trader.exchange.exits import follow
@@ -63,6 +72,7 @@ def replacement(
     current = (old.qty, old.limit_price, old.stop_price, old.trail_price or old.trail_percent, old.time_in_force)
     if all(want in (None, have) for want, have in zip(changed, current, strict=True)):
         raise refusal("unchanged")
+    _check_group(old, desk, limit_price or old.limit_price, stop_price or old.stop_price)
     new = old.__copy__()
     new.id = desk.ids.next()
     new.client_order_id = client_order_id or desk.ids.next()
@@ -90,3 +100,26 @@ def replacement(
         new.status = "new"
     new.exits = tuple(new.id if exit_id == old.id else exit_id for exit_id in old.exits)
     return new
+
+
+def _check_group(old: VenueOrder, desk: Desk, limit: Decimal | None, stop: Decimal | None) -> None:
+    """Exits stay on their sides of each other with the new prices, and of a limit entry while they are held."""
+    for other in desk.group_of(old):
+        if not other.is_open:
+            continue
+        if old.exits and other.exits:
+            target, guard = (limit, other.stop_price) if stop is None else (other.limit_price, stop)
+            if target is not None and guard is not None:
+                check_beyond("stop_loss.stop_price", guard, target, above=old.sign > 0)
+        elif other.parent_id == old.id and limit is not None:
+            _check_entry(other.limit_price, other.stop_price, limit, above=old.sign > 0)
+        elif old.parent_id == other.id and other.limit_price is not None:
+            _check_entry(limit, stop, other.limit_price, above=other.sign > 0)
+
+
+def _check_entry(limit: Decimal | None, stop: Decimal | None, base: Decimal, *, above: bool) -> None:
+    """A held exit and the limit of its entry: a profit lies ``above`` it, a stop on the other side."""
+    if stop is not None:
+        check_beyond("stop_loss.stop_price", stop, base, above=not above)
+    elif limit is not None:
+        check_beyond("take_profit.limit_price", limit, base, above=above)
