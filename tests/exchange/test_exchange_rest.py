@@ -118,9 +118,10 @@ def test_configurations_are_kept_and_obeyed(exchange: Exchange) -> None:
     with pytest.raises(APIError) as refused:
         exchange.trading.submit_order(market())
     assert (refused.value.status_code, refused.value.code) == (403, 40310000)
-    with pytest.raises(APIError) as unknown:
-        exchange.trading.patch("/account/configurations", {"max_margin_multiplier": "3"})
-    assert unknown.value.status_code == 422
+    for odd in ({"max_margin_multiplier": "3"}, {"max_options_trading_level": 4}):
+        with pytest.raises(APIError) as unknown:
+            exchange.trading.patch("/account/configurations", odd)
+        assert unknown.value.status_code == 422
 
 
 def test_every_time_in_force_and_trailing_stops(exchange: Exchange) -> None:
@@ -340,6 +341,12 @@ def test_splits_are_announced_and_bars_adjusted(exchange: Exchange) -> None:
     assert (announced.initiating_symbol, announced.old_rate, announced.new_rate) == ("AAPL", 1, 2)
     assert announced.ex_date == date(2024, 1, 9)
     assert exchange.trading.get_corporate_announcement_by_id(announced.id).id == announced.id
+    wanted.ca_types = [CorporateActionType.DIVIDEND, CorporateActionType.SPLIT]
+    assert len(exchange.trading.get_corporate_announcements(wanted)) == 1
+    for odd, status in (({"ca_types": "PARTY"}, 422), ({}, 422), ({"ca_types": "SPLIT", "since": "yesterday"}, 400)):
+        with pytest.raises(APIError) as refused:
+            exchange.trading.get("/corporate_actions/announcements", odd)
+        assert refused.value.status_code == status
 
     def closes(adjustment: Adjustment) -> list[float]:
         bars = exchange.data.get_stock_bars(StockBarsRequest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from trader.core.clock import DAY_NS, from_ns
@@ -28,6 +29,7 @@ NON_TRADES = (
     "JNLS", "MA", "MEM", "NC", "OCT", "OPASN", "OPCA", "OPCSH", "OPEXC", "OPEXP", "OPTRD", "PTC", "PTR", "REORG",
     "SPIN", "SPLIT", "SWP", "VOF", "WH",
 )
+ANNOUNCED = frozenset({"DIVIDEND", "MERGER", "SPINOFF", "SPLIT"})
 CASH = ("CSD", "CSW")
 # Words for several types: cash that came or went, and all that is neither that nor a dividend.
 GROUPS = {"TRANS": CASH, "MISC": tuple(kind for kind in NON_TRADES if kind not in CASH and kind[:3] != "DIV")}
@@ -144,13 +146,13 @@ def get_announcements(venue: Venue, request: Request, _: str) -> Response:
     """The splits that this venue has carried out; it knows no other corporate actions."""
     query = request.query
     kinds, symbol = symbols(query, "ca_types"), query.get("symbol")
-    since, until = query.get("since", ""), query.get("until", "9999")
-    if not kinds:
-        raise refusal("invalid", detail="ca_types is required")
+    since, until = day(query, "since", date.min), day(query, "until", date.max)
+    if not kinds or not ANNOUNCED.issuperset(kinds):
+        raise refusal("invalid", detail=f"ca_types must be some of {', '.join(sorted(ANNOUNCED))}".lower())
     return json_response([
         found for found in (_announcement(venue, split) for split in venue.splits)
         if "SPLIT" in kinds and (not symbol or found["initiating_symbol"] == symbol)
-        and since[:10] <= found["ex_date"] <= until[:10]
+        and since.isoformat() <= found["ex_date"] <= until.isoformat()
     ])
 
 

@@ -133,9 +133,10 @@ def read_configurations(now: Configurations, body: bytes) -> Configurations:
     for name, value, known in (
         ("max_margin_multiplier", wanted.max_margin_multiplier, ("1", "2", "4")),
         ("trade_confirm_email", wanted.trade_confirm_email, ("all", "none")),
+        ("max_options_trading_level", wanted.max_options_trading_level, (None, 0, 1, 2, 3)),
     ):
         if value not in known:
-            raise refusal("invalid", detail=f"{name} must be one of {', '.join(known)}")
+            raise refusal("invalid", detail=f"{name} must be one of {', '.join(str(word) for word in known)}")
     return wanted
 
 
