@@ -11,7 +11,6 @@ from bisect import bisect_left, insort
 from decimal import Decimal
 from math import inf
 
-from trader.exchange.decimals import rough
 from trader.exchange.types import BUY, SELL, ZERO, VenueOrder
 
 # How near the order is to the market (a rising price meets the lowest level first: its sign is turned), its number.
@@ -50,6 +49,8 @@ class Side:
     @property
     def held(self) -> Decimal:
         """Shares that closing orders hold; exits of one group hold them once."""
+        if not self.orders:
+            return ZERO
         held = self.alone
         if held != (whole := held.to_integral_value()):     # sums of fractions keep their digits
             whole = held
@@ -153,7 +154,7 @@ class Book:
         found = []
         for order in self.moving.values():
             if order.working_type != "market":          # a trailing stop: set off, or carried along
-                hwm = rough(order.hwm or ZERO)
+                hwm = order.hwm_level
                 if (low > order.stop_level and high <= hwm) if order.sign < 0 else (
                     high < order.stop_level and low >= hwm
                 ):

@@ -147,11 +147,14 @@ class Desk:
         costs: FillCosts,
     ) -> None:
         """Count a fill in its order and take a filled one out of the book; tell it, and keep it in the history."""
-        filled, value = order.filled_qty + qty, order.filled_value + qty * price
-        order.filled_qty, order.filled_value = filled, value
-        order.filled_avg_price = (value / filled).quantize(_AVERAGE_QUANTUM)
-        order.commission += fee
-        order.updated_ns = ts_ns
+        if order.filled_qty:
+            filled, value = order.filled_qty + qty, order.filled_value + qty * price
+            order.filled_avg_price = (value / filled).quantize(_AVERAGE_QUANTUM)
+            order.commission += fee
+        else:
+            filled, value = qty, qty * price
+            order.filled_avg_price, order.commission = price, fee
+        order.filled_qty, order.filled_value, order.updated_ns = filled, value, ts_ns
         left = ZERO if order.qty is None else order.qty - filled
         if order.closing and not order.exits:
             self.hold(order, -qty)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trader.core.money import CENT, to_tick
-from trader.exchange.decimals import rough, rounded
+from trader.core.money import to_tick
+from trader.exchange.decimals import rounded
 from trader.exchange.identifiers import IdSource
 from trader.exchange.types import OPPOSITE, SIGN, ZERO, OrderRequest, VenueOrder
 
@@ -39,17 +39,12 @@ def _leg(
     limit: Decimal | None, stop: Decimal | None,
 ) -> VenueOrder:
     kind = "limit" if stop is None else ("stop" if limit is None else "stop_limit")
-    leg = VenueOrder(
+    return VenueOrder(
         ids.next(), ids.next(), number, parent.symbol, parent.column, side, SIGN[side], kind, kind,
         parent.time_in_force, parent.order_class, status, parent.session, parent.created_ns, parent.updated_ns,
-        parent.qty, True, ZERO, parent.expires_ns,
+        parent.qty, True, ZERO, parent.expires_ns, parent.id, limit, stop,
+        0.0 if limit is None else float(limit), 0.0 if stop is None else float(stop),
     )
-    leg.parent_id = parent.id
-    if limit is not None:
-        leg.limit_price, leg.limit_level = limit, rough(limit)
-    if stop is not None:
-        leg.stop_price, leg.stop_level = stop, rough(stop)
-    return leg
 
 
 def follow(order: VenueOrder) -> None:
@@ -57,6 +52,6 @@ def follow(order: VenueOrder) -> None:
     factor, distance = order.trail
     level = order.stop_level = order.hwm_level * factor + distance
     if level > _NEAR_A_DOLLAR:
-        order.stop_price = rounded(round(level, 9), 100, CENT)
+        order.stop_price = rounded(round(level, 9), 2)
     else:
         order.stop_price = to_tick(repr(round(level, 9)))

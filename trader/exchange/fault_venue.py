@@ -18,7 +18,7 @@ from trader.exchange.fault_rules import (
     VenueFault,
 )
 from trader.exchange.faults import FaultPlan, matches_order
-from trader.exchange.matching import Bar, BarMatch
+from trader.exchange.matching import Bar
 from trader.exchange.types import ASIDE_STATUSES, STOP_BECOMES, VenueEvent, VenueOrder
 from trader.exchange.venue import Venue
 
@@ -43,7 +43,7 @@ def force_fill(venue: Venue, order: VenueOrder, quantity: Decimal) -> bool:
         end_ns=now, adv=_PLENTY, volatility=0.0, opens=True, closes=True,
     )
     before = order.filled_qty
-    BarMatch(venue.desk, venue.accounts_book, model, bar).play([order])
+    venue.matcher.play(bar, [order])
     return order.filled_qty > before
 
 

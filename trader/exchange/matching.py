@@ -17,7 +17,7 @@ import msgspec
 from trader.backtest.realistic_fills import BPS, NO_COSTS, FillCosts, RealisticFillSimulator
 from trader.core.money import MICRO_SHARE
 from trader.exchange.account import Account
-from trader.exchange.decimals import exact, rough, rounded
+from trader.exchange.decimals import exact, rounded
 from trader.exchange.desk import Desk
 from trader.exchange.exits import follow
 from trader.exchange.path import END, Path, bar_path, price_at
@@ -33,7 +33,8 @@ from trader.exchange.types import (
     VenueOrder,
 )
 
-_FILL_QUANTUM = Decimal("0.0001")
+_PLACES = 4                             # of a price at which something was filled
+_LEAST = Decimal("0.0001")
 _ARRIVAL = attrgetter("number")
 
 
@@ -65,6 +66,9 @@ def touch(order: VenueOrder, path: Path, start: float) -> Touch | None:
         level, rising = order.limit_level, order.sign < 0
     else:
         level, rising = order.stop_level, order.sign > 0
+    _, one, other, _ = path
+    if (level > one and level > other) if rising else (level < one and level < other):      # beyond both extremes
+        return None
     here = price_at(path, start) if start else path[0]
     if here >= level if rising else here <= level:
         return start, here, True
@@ -109,25 +113,41 @@ def _keep_best(order: VenueOrder, best: float) -> None:
         follow(order)
 
 
-class BarMatch:
-    """One symbol, one bar: a queue of touches, worked off in the order of the path and of arrival."""
+class Matcher:
+    """Plays bars: for each a queue of touches, worked off in the order of the path and of arrival."""
 
-    __slots__ = ("_account", "_bar", "_capacity", "_desk", "_model", "_path", "_queue")
+    __slots__ = ("_account", "_bar", "_capacity", "_commission", "_desk", "_model", "_path", "_queue")
 
-    def __init__(self, desk: Desk, account: Account, model: RealisticFillSimulator, bar: Bar) -> None:
+    _bar: Bar                           # that is played
+
+    def __init__(self, desk: Desk, account: Account, model: RealisticFillSimulator) -> None:
         self._desk = desk
         self._account = account
         self._model = model
-        self._bar = bar
+        self._commission = exact(model.commission_per_share)
         self._path: Path | None = None                  # drawn when an order waits for a price on it
-        self._capacity = model.capacity(bar.volume)
+        self._capacity = 0.0                            # shares of the bar that are left
         self._queue: list[tuple[float, int, VenueOrder, float, bool]] = []
 
-    def play(self, orders: list[VenueOrder], *, extended: bool = False) -> None:
-        """Work off all touches of these orders and of the legs that they set free.
+    def play_row(self, row: Row, bar_of: Callable[[int], Bar | None], *, extended: bool = False) -> None:
+        """Play a bar for every symbol with orders in the book.
 
-        In an ``extended`` bar only those act that ask for extended hours.
+        ``row`` are the bar's prices by column; ``bar_of(column)`` is None where a symbol has no bar. In an ``extended``
+        bar only orders act that ask for extended hours. The events come symbol by symbol: `Desk.sort_events` brings
+        them into the order of time.
         """
+        for column, book in self._desk.books.items():
+            _, high, low, _, _ = row[column]
+            if low <= book.floor or high >= book.ceiling or book.moving:
+                orders = book.reached(low, high)
+                bar = bar_of(column) if orders else None
+                if bar is not None:
+                    self.play(bar, orders, extended=extended)
+
+    def play(self, bar: Bar, orders: list[VenueOrder], *, extended: bool = False) -> None:
+        """Work off all touches of one symbol's orders and of the legs that they set free."""
+        self._bar, self._path = bar, None
+        self._capacity = self._model.capacity(bar.volume)
         queue = self._queue
         for order in orders:
             if order.status not in IDLE_STATUSES and (order.extended_hours or not extended):
@@ -204,7 +224,7 @@ class BarMatch:
             if order.closing:
                 self._desk.finish(order, "canceled", ts_ns)
             return
-        size, quantity = rough(wanted), wanted
+        size, quantity = float(wanted), wanted
         if size > self._capacity:
             shares = self._model.fillable(size, self._capacity)
             if shares < size:
@@ -214,13 +234,13 @@ class BarMatch:
                     return
         self._capacity -= size
         price, costs = self._price(order, reference, immediate, size)
-        fee = quantity * exact(self._model.commission_per_share)
+        fee = quantity * self._commission
         held = account.book_fill(order.symbol, quantity if order.sign > 0 else -quantity, price, fee)
         self._desk.execute(order, ts_ns, price, quantity, held, fee, costs)
         if order.exits:
             self._end_siblings(order, ts_ns)
         elif order.legs and order.status == "filled":
-            self._activate(order, position, ts_ns)
+            self._activate(order, held, position, ts_ns)
 
     def _price_notional(self, order: VenueOrder, reference: float, immediate: bool) -> None:
         """A dollar amount becomes shares at the price that it will fill at."""
@@ -240,12 +260,12 @@ class BarMatch:
         costs = self._model.costs(sign, quantity, reference, bar.close, bar.volume, bar.adv, bar.volatility)
         spread, permanent, temporary, adverse = costs
         total = spread + permanent + temporary + adverse
-        price = rounded(reference * (1.0 + sign * total / BPS), 10_000, _FILL_QUANTUM)
+        price = rounded(reference * (1.0 + sign * total / BPS), _PLACES)
         if limit is not None and (price > limit if sign > 0 else price < limit):
             room = max(0.0, sign * (order.limit_level / reference - 1.0) * BPS)
             share = room / total if total else 0.0
             return limit, FillCosts(*(part * share for part in costs))
-        return price if price > ZERO else _FILL_QUANTUM, costs
+        return price if price > ZERO else _LEAST, costs
 
     def _end_siblings(self, order: VenueOrder, ts_ns: int) -> None:
         """Exits of one group exclude each other: the others want as much as this one still does, or nothing."""
@@ -257,11 +277,10 @@ class BarMatch:
             else:
                 desk.match_remaining(other, order, ts_ns)
 
-    def _activate(self, entry: VenueOrder, position: float, ts_ns: int) -> None:
-        """A completed entry sets its legs to work, for what it filled and never more than the position can give."""
+    def _activate(self, entry: VenueOrder, held: Decimal, position: float, ts_ns: int) -> None:
+        """A completed entry sets its legs to work, for what it filled and never more than is ``held`` can give."""
         desk = self._desk
         legs = [desk.orders[leg] for leg in entry.legs]
-        held = self._account.quantity(entry.symbol)
         free = (held if entry.sign > 0 else -held) - desk.held_quantity(entry.column, legs[0].side)
         quantity = entry.filled_qty if entry.filled_qty <= free else free
         for leg in legs:
@@ -276,25 +295,6 @@ class BarMatch:
         for leg in legs:
             if leg.status in OPEN_STATUSES:
                 self._expect(leg, position)
-
-
-def play_bar(
-    desk: Desk, account: Account, model: RealisticFillSimulator, row: Row, bar_of: Callable[[int], Bar | None],
-    *, extended: bool = False,
-) -> None:
-    """Play a bar for every symbol with orders in the book.
-
-    ``row`` are the bar's prices by column; ``bar_of(column)`` is None where a symbol has no bar. In an ``extended``
-    bar only orders act that ask for extended hours. The events come symbol by symbol: `Desk.sort_events` brings them
-    into the order of time.
-    """
-    for column, book in desk.books.items():
-        _, high, low, _, _ = row[column]
-        if low <= book.floor or high >= book.ceiling or book.moving:
-            orders = book.reached(low, high)
-            bar = bar_of(column) if orders else None
-            if bar is not None:
-                BarMatch(desk, account, model, bar).play(orders, extended=extended)
 
 
 def sweep(desk: Desk, start_ns: int, end_ns: int, *, opens: bool, closes: bool) -> None:

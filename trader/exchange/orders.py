@@ -7,7 +7,6 @@ from decimal import Decimal
 from trader.core.clock import DAY_NS
 from trader.core.money import to_tick
 from trader.exchange.checks import Situation
-from trader.exchange.decimals import rough
 from trader.exchange.desk import Desk
 from trader.exchange.exits import follow
 from trader.exchange.hours import Hours
@@ -52,10 +51,10 @@ def _set_prices(order: VenueOrder, request: OrderRequest, situation: Situation) 
     """What an order waits for, exactly and as floats; an OCO's limit is its take-profit's price."""
     limit = request.take_profit if request.order_class == "oco" else request.limit_price
     if limit is not None:
-        order.limit_price, order.limit_level = limit, rough(limit)
+        order.limit_price, order.limit_level = limit, float(limit)
     stop = request.stop_price
     if stop is not None:
-        order.stop_price, order.stop_level = stop, rough(stop)
+        order.stop_price, order.stop_level = stop, float(stop)
         if situation.rules.stop_collars and order.type == "stop" and order.side == BUY:
             order.collar_price = to_tick(stop * (_COLLAR_BELOW if stop < _FIFTY else _COLLAR_ABOVE))
     elif order.type == "trailing_stop":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from functools import lru_cache
 from math import nan
 
 import numpy as np
@@ -17,7 +16,6 @@ from trader.exchange.rows import Row, Rows
 from trader.exchange.types import Split
 
 
-@lru_cache(maxsize=1 << 16)
 def quote_around(last: Decimal, half_spread_bps: float) -> tuple[Decimal, Decimal]:
     """Bid and ask, outward on the tick."""
     price, half = float(last), half_spread_bps / 1e4
@@ -52,19 +50,24 @@ class Prices:
 
     def last(self, column: int, played: int) -> Decimal:
         """The last close among ``played`` bars, else the open of the symbol's first bar; VenueError when none."""
-        if self._at != played:
-            self._at = played
-            self._known.clear()
-            self._row = self._rows.at(played - 1) if played else []
-        price = self._known.get(column)
+        known = self.known(played)
+        price = known.get(column)
         if price is None:
             close = self._row[column][3] if played else nan
             if close != close or self._splits:
                 price = self._find(column, played)
             else:
                 price = exact(close)
-            self._known[column] = price
+            known[column] = price
         return price
+
+    def known(self, played: int) -> dict[int, Decimal]:
+        """The last prices that somebody has asked for already since the last of ``played`` bars, by column."""
+        if self._at != played:
+            self._at = played
+            self._known = {}
+            self._row = self._rows.at(played - 1) if played else []
+        return self._known
 
     def quote(self, column: int, played: int, half_spread_bps: float) -> tuple[Decimal, Decimal]:
         """Bid and ask: the spread model's quote around the last price, outward on the tick."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trader.backtest.realistic_fills import FillCosts
-from trader.exchange.decimals import rough
 
 ZERO = Decimal(0)
 
@@ -94,11 +93,12 @@ class VenueOrder(msgspec.Struct, gc=False):
     closing: bool = False
     reserve_price: Decimal = ZERO
     expires_ns: int = 0
-    notional: Decimal | None = None
+    parent_id: str | None = None
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
     limit_level: float = 0.0
     stop_level: float = 0.0
+    notional: Decimal | None = None
     trail_price: Decimal | None = None
     trail_percent: Decimal | None = None
     hwm: Decimal | None = None
@@ -116,7 +116,6 @@ class VenueOrder(msgspec.Struct, gc=False):
     failed_ns: int = 0
     replaced_by: str | None = None
     replaces: str | None = None
-    parent_id: str | None = None
     legs: tuple[str, ...] = ()
     exits: tuple[str, ...] = ()
 
@@ -144,14 +143,14 @@ class VenueOrder(msgspec.Struct, gc=False):
     @property
     def hwm_level(self) -> float:
         """The best price so far as a float; 0 where it does not trail."""
-        return 0.0 if self.hwm is None else rough(self.hwm)
+        return 0.0 if self.hwm is None else float(self.hwm)
 
     @property
     def trail(self) -> tuple[float, float]:
         """Factor and distance from the best price to a trailing stop: below it for sells, above for buys."""
         if self.trail_price is not None:
-            return 1.0, self.sign * rough(self.trail_price)
-        return 1.0 + self.sign * rough(self.trail_percent or ZERO) / 100.0, 0.0
+            return 1.0, self.sign * float(self.trail_price)
+        return 1.0 + self.sign * float(self.trail_percent or ZERO) / 100.0, 0.0
 
 
 class VenueEvent(msgspec.Struct, gc=False):

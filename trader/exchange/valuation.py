@@ -46,9 +46,11 @@ class Valuation:
         key = (played, self._book.fills)
         if self._values_at != key:
             long_value = short_value = ZERO
-            last, columns = self._prices.last, self._columns
+            known, columns = self._prices.known(played), self._columns
             for symbol, holding in self._book.holdings.items():
-                value = holding.qty * last(columns[symbol], played)
+                column = columns[symbol]
+                price = known.get(column)
+                value = holding.qty * (self._prices.last(column, played) if price is None else price)
                 if value > ZERO:
                     long_value += value
                 else:

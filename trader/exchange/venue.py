@@ -24,7 +24,7 @@ from trader.exchange.exits import entry_legs, oco_leg
 from trader.exchange.hours import Hours
 from trader.exchange.identifiers import IdSource
 from trader.exchange.luld import PAUSE_NS, Pause, outside_bands
-from trader.exchange.matching import Bar, play_bar, sweep
+from trader.exchange.matching import Bar, Matcher, sweep
 from trader.exchange.orders import new_order
 from trader.exchange.prices import Prices, quote_around
 from trader.exchange.replacing import replacement
@@ -104,6 +104,7 @@ class Venue:
         self.rules = rules or VenueRules()
         self.accounts_book = Account(cash)
         self.desk = Desk(IdSource(seed))
+        self.matcher = Matcher(self.desk, self.accounts_book, fill_model)
         self.account_id = self.desk.ids.next()
         self.equity_history: list[EquityPoint] = []
         self._columns = {symbol: column for column, symbol in enumerate(panel.symbols)}
@@ -192,7 +193,7 @@ class Venue:
             return Bar(open_, high, low, close, volume, start, end, *figures[column], opens, closes)
 
         first, first_activity = len(desk.events), len(desk.activities)
-        play_bar(desk, self.accounts_book, self.fill_model, row, bar_of, extended=not regular)
+        self.matcher.play_row(row, bar_of, extended=not regular)
         if desk.fleeting and regular:
             sweep(desk, start, end, opens=opens, closes=closes)
         if desk.changes:
