@@ -271,6 +271,28 @@ async def test_text_that_is_no_utf_8_ends_the_connection(make: Make) -> None:
             assert b"invalid" in b"".join([await packed_or_text(socket) for _ in range(1 + (path != "/stream"))])
 
 
+async def test_who_sends_too_much_may_finish_and_read_why(make: Make) -> None:
+    server = await make()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(
+        b"GET /v2/iex HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    await reader.readuntil(b"connected")
+    size = 400_000
+    for first in (0x01, *[0x00] * 19):                            # one text message that never ends
+        writer.write(bytes((first, 0xFF)) + size.to_bytes(8, "big") + bytes(4) + b"x" * size)
+        await writer.drain()
+    said = await asyncio.wait_for(reader.read(), 10)
+    assert b"\x03\xf1frame with 400000 bytes after reading 800000" in said
+    writer.close()
+    for _ in range(1_000):
+        await asyncio.sleep(0.001)
+        if not server.connections:
+            break
+    assert server.connections == 0
+
+
 async def packed_or_text(socket: ClientConnection) -> bytes:
     said = await asyncio.wait_for(socket.recv(), 10)
     return said.encode() if isinstance(said, str) else said

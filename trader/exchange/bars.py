@@ -15,7 +15,7 @@ from trader.core.panel import BarPanel, FloatArray, IntArray
 from trader.exchange.errors import refusal
 from trader.exchange.types import Split
 
-_TIMEFRAME = re.compile(r"(\d{1,3})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
+_TIMEFRAME = re.compile(r"([0-9]{1,3})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
 # Alpaca's sizes: less than an hour of minutes, less than a day of hours, one day or week, a part of a year.
 _AMOUNTS = {"Min": range(1, 60), "Hour": range(1, 24), "Day": (1,), "Week": (1,), "Month": (1, 2, 3, 4, 6, 12)}
 _SHORT = {"T": "Min", "H": "Hour", "D": "Day", "W": "Week", "M": "Month"}

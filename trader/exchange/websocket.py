@@ -126,7 +126,7 @@ class WebSocket:
             self._open = False
             self._protocol.send_close(code, reason)
             self._flush()
-            self._cutter = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+            self._give_time()
 
     def cut(self) -> None:
         """Drop the connection at once, without a closing handshake."""
@@ -141,16 +141,27 @@ class WebSocket:
         if self._talk is not None:
             self._talk.closed(self)
 
+    def _give_time(self) -> None:
+        """Cut the connection when its client does not end it in time."""
+        if self._cutter is None:
+            self._cutter = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+
     def _flush(self) -> None:
-        for data in self._protocol.data_to_send():
+        protocol = self._protocol
+        ended = False
+        for data in protocol.data_to_send():
             if data:
                 self._transport.write(data)
             else:                                   # the protocol's sign for end of file
-                self._transport.close()
-                return
-        if self._protocol.close_expected():
-            self._open = False
+                ended = True
+        if not (ended or protocol.close_expected()):
+            return
+        self._open = False
+        if protocol.close_rcvd is not None:
             self._transport.close()
+        elif ended:                                 # the client may finish sending, unheard, so that it can read why
+            self._transport.write_eof()
+            self._give_time()
 
 
 def _is_text(message: bytes) -> bool:
