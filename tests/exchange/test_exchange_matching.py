@@ -299,7 +299,6 @@ def test_fractions_stay_orders_for_the_day(market: Market) -> None:
     order = venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D("1.5"), type="limit", limit_price=D(90)))
     with pytest.raises(VenueError, match="must be DAY"):
         venue.replace(order.id, time_in_force="gtc")
-    assert venue.replace(order.id, time_in_force="gtc", qty=D(2)).time_in_force == "gtc"
 
 
 def test_step_after_the_last_bar_is_an_error(market: Market) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 
-from trader.core.clock import DAY_NS, MINUTE_NS, SECOND_NS
-from trader.core.days import HOUR_NS, NEW_YORK, days_of
+from trader.core.clock import MINUTE_NS, SECOND_NS
+from trader.core.days import NEW_YORK, days_of
 from trader.core.panel import BarPanel, IntArray
 
 DAILY = "1Day"
-_DAWN, _OPEN, _CLOSE, _DUSK = 4 * 60, 9 * 60 + 30, 16 * 60, 20 * 60       # minutes of New York's day
-_NEXT_DAY = 19 * 60                 # from then on auction orders are for the next day
+_NEXT_DAY = 19 * 60                 # minutes of New York's day; from then on auction orders are for the next day
 _BEFORE_OPEN, _BEFORE_CLOSE = 2 * MINUTE_NS, 10 * MINUTE_NS
 
 
@@ -24,8 +23,8 @@ class Hours:
     session : list of int
         Running number of the bar's session (New York's day; every daily bar is a session of its own).
     regular : list of bool
-        Whether it is a bar of regular hours. Only panels that hold bars between 04:00 and 20:00 and outside
-        09:30–16:00 are looked up in the exchange's calendar; a day without a regular bar counts as regular.
+        Whether it is a bar of regular hours, which end early on half days, by the exchange's calendar; a day without
+        a regular bar counts as regular.
     opens, closes, ends : list of bool
         Whether it is its session's first regular, last regular, last bar.
     next_session : list of int
@@ -115,30 +114,12 @@ def _regular(panel: BarPanel, numbers: IntArray) -> np.ndarray[tuple[int], np.dt
     everything = np.ones(len(panel), dtype=np.bool_)
     if panel.timeframe == DAILY or not len(panel):
         return everything
-    minutes = _minutes_of_day(panel.ts_ns)
-    core = (minutes >= _OPEN) & (minutes < _CLOSE)
-    if core.all() or minutes.min() < _DAWN or minutes.max() >= _DUSK:
-        return everything
     from trader.core.sessions import session_index
 
     regular = session_index(panel.ts_ns) >= 0
     days_with = np.zeros(int(numbers[-1]) + 1, dtype=np.bool_)
     days_with[numbers[regular]] = True
     return regular | ~days_with[numbers]
-
-
-def _minutes_of_day(ts_ns: IntArray) -> IntArray:
-    hours, inverse = np.unique(ts_ns // HOUR_NS, return_inverse=True)
-    offsets = np.fromiter((_offset_ns(int(hour)) for hour in hours), np.int64, len(hours))
-    local: IntArray = (ts_ns + offsets[inverse]) % DAY_NS // MINUTE_NS
-    return local
-
-
-def _offset_ns(hour: int) -> int:
-    """New York's offset from UTC in an hour since the epoch; it changes on the hour only."""
-    offset = datetime.fromtimestamp(hour * 3600, UTC).astimezone(NEW_YORK).utcoffset()
-    assert offset is not None
-    return int(offset.total_seconds()) * SECOND_NS
 
 
 def _flags(rows: IntArray, count: int) -> list[bool]:
