@@ -212,6 +212,33 @@ async def test_a_free_run_is_heard_whole_and_in_order(make: Make) -> None:
         await socket.close()
 
 
+async def test_a_venue_that_fails_stands_still_and_can_go_on(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = await make(50)
+    control = await Raw.to(server.control_port)
+    step = server.venue.step
+
+    def failing() -> None:
+        if server.venue.index == 20:
+            raise OSError("the disk is full")
+        step()
+
+    monkeypatch.setattr(server.venue, "step", failing)
+    assert (await control.ask("POST", "/v1/speed", {"speed": 1e9}))[0] == 200
+    for _ in range(10_000):
+        if server.pace.paused:
+            break
+        await asyncio.sleep(0.001)
+    assert "the disk is full" in caplog.text
+    _, state = await control.ask("GET", "/v1/state")
+    assert (state["paused"], state["index"], state["done"]) == (True, 20, False)
+    monkeypatch.undo()
+    assert (await control.ask("POST", "/v1/resume"))[0] == 200
+    await asyncio.wait_for(server.finished.wait(), 10)
+    control.writer.close()
+
+
 async def test_a_listener_that_does_not_read_holds_nobody_up_for_long(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,7 +113,10 @@ class Pace:
         return [self._walk]
 
     async def run(self) -> None:
-        """Play bars at the set speed; a change of pace takes effect at once."""
+        """Play bars at the set speed; a change of pace takes effect at once.
+
+        When the venue fails, time stands still from there on, for everybody to see, until somebody lets it go on.
+        """
         now = asyncio.get_running_loop().time
         due = now()
         while not self._venue.done:
@@ -132,7 +135,11 @@ class Pace:
                 else:
                     due = now()
                     continue
-            due = self._play_due(due, now)
+            try:
+                due = self._play_due(due, now)
+            except Exception:
+                log.exception("the venue failed after bar %d; it is paused", self._venue.index)
+                self.paused = True
             await self._readers.wait()
 
     def _play_due(self, due: float, now: Callable[[], float]) -> float:
