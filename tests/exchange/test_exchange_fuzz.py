@@ -160,6 +160,42 @@ async def test_too_much_is_refused_and_the_answer_arrives(server: ExchangeServer
     client.writer.close()
 
 
+CHUNKED = b"POST /v2/orders HTTP/1.1\r\nTransfer-Encoding: chunked\r\n%s\r\n%s0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nX: a\nContent-Length: 5\r\n\r\n", b"GET / HTTP/1.1\r\nX: a\rb\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: a\0b\r\n\r\n", b"GET / HTTP/1.1\r\nX\0y: a\r\n\r\n", b"GET / HTTP/1.1\r\na b: c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length : 5\r\n\r\n",
+        b"GET /a\0b HTTP/1.1\r\n\r\n", b"GET\t/ HTTP/1.1\r\n\r\n", b" / HTTP/1.1\r\n\r\n", b"G@T / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.x\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n", b"GET v2/clock HTTP/1.1\r\n\r\n",
+        CHUNKED % (b"Transfer-Encoding: gzip\r\n", b""), CHUNKED % (b"Transfer-Encoding: chunked\r\n", b""),
+        CHUNKED.replace(b": c", b": \x0bc") % (b"", b""), CHUNKED.replace(b": c", b": \xa0c") % (b"", b""),
+        CHUNKED % (b"", b" 2\r\n{}\r\n"), CHUNKED % (b"", b"2;a\nb\r\n{}\r\n"), CHUNKED % (b"", b"0x2\r\n{}\r\n"),
+        CHUNKED % (b"", b"000000002\r\n{}\r\n"), CHUNKED % (b"", b"+2\r\n{}\r\n"),
+        HANDSHAKE % (b"/stream", b"Content-Length: 5\r\n") + b"hello", HANDSHAKE % (b"/stream", b"X: \0\r\n"),
+        HANDSHAKE % (b"/stream", b"Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n", HANDSHAKE % (b"/str\xe9am", b""),
+    ],
+)
+async def test_what_others_could_read_otherwise_is_refused(server: ExchangeServer, data: bytes) -> None:
+    heard = await thrown(server, data + b"GET /v2/clock HTTP/1.1\r\n" + KEYS.encode() + b"\r\n")
+    assert (heard[:12], heard.count(b"HTTP/1.1 ")) == (b"HTTP/1.1 400", 1)
+    assert set(json.loads(heard.partition(b"\r\n\r\n")[2])) == {"code", "message"}
+
+
+async def test_a_length_may_have_zeros_before_it_and_a_target_its_host(server: ExchangeServer) -> None:
+    head = b"POST /v2/orders HTTP/1.1\r\n" + KEYS.encode() + b"Content-Length: %025d\r\n\r\n"
+    hidden = b"GET /v2/account HTTP/1.1\r\n" + KEYS.encode() + b"\r\n"
+    heard = await thrown(server, head % len(hidden) + hidden)
+    assert (heard[:12], heard.count(b"HTTP/1.1 ")) == (b"HTTP/1.1 400", 1)              # its body is no JSON
+    heard = await thrown(server, b"GET http://paper.test:80/v2/clock?a HTTP/1.1\r\n" + KEYS.encode() + b"\r\n")
+    assert heard[:12] == b"HTTP/1.1 200"
+    heard = await thrown(server, b"GET http://paper.test HTTP/1.1\r\n" + KEYS.encode() + b"\r\n")
+    assert heard[:12] == b"HTTP/1.1 404"
+
+
 async def test_chunked_bodies_and_leave_to_send_them(server: ExchangeServer) -> None:
     client = await Raw.to(server.port)
     body = json.dumps({"symbol": "AAPL", "side": "buy", "qty": 1}).encode()

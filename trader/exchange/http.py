@@ -6,6 +6,7 @@ the same head again and again: what was read from it once is kept by its bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -22,6 +23,13 @@ KNOWN_HEADS = 512                   # heads that are kept as read
 KNOWN_BYTES = 2_048                 # longer ones are read anew each time
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON = "application/json; charset=UTF-8"
+# What is read otherwise by whoever stands before us would let one request hide in another (RFC 9112, 11.2).
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(
+    rf"({_TOKEN}) (?:https?://[^/?\x00-\x20\x7f]+(?=[/? ])|(?=/))([^\x00-\x20\x7f]*) HTTP/1\.([0-9])"
+)
+_HEADER = re.compile(rf"({_TOKEN}):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 
 REASONS = {
     200: "OK", 204: "No Content", 207: "Multi-Status", 400: "Bad Request", 401: "Unauthorized",
@@ -227,10 +235,10 @@ class RequestReader:
                 if len(buffer) > MAX_CHUNK_LINE:
                     raise refusal("malformed", detail="malformed chunk")
                 return False
-            digits = bytes(buffer[:line_end]).partition(b";")[0].strip()
-            if not 0 < len(digits) <= 8 or digits.strip(b"0123456789abcdefABCDEF"):
+            said = _CHUNK.fullmatch(buffer, 0, line_end)
+            if said is None:
                 raise refusal("malformed", detail="malformed chunk")
-            size, start = int(digits, 16), line_end + 2
+            size, start = int(said[1], 16), line_end + 2
             if len(body) + size > MAX_BODY:
                 raise refusal("too_large", limit=MAX_BODY)
             if not size:
@@ -271,31 +279,36 @@ def read_head(data: bytes) -> Head:
     elif declared is not None:
         if not (declared.isascii() and declared.isdigit()):
             raise refusal("malformed", detail="Content-Length is not a number")
-        length = int(declared[:20])
+        length = int(declared.lstrip("0")[:20] or 0)
         if length > MAX_BODY:
             raise refusal("too_large", limit=MAX_BODY)
+    if request.websocket and (coding is not None or length or not request.path.isascii()):
+        raise refusal("malformed", detail="a WebSocket's handshake has no body and a path in ASCII")
     return Head(request, length, coding is not None, "100-continue" in headers.get("expect", "").lower())
 
 
 def parse_head(head: bytes) -> Request:
     """Request line and headers; VenueError 400 when they are no HTTP."""
     lines = head.decode("latin-1").split("\r\n")
-    parts = lines[0].split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1.") or not parts[1].startswith("/"):
+    line = _REQUEST_LINE.fullmatch(lines[0])
+    if line is None:
         raise refusal("malformed", detail="malformed request line")
-    path, _, query = parts[1].partition("?")
+    method, target, version = line.groups()
+    path, _, query = target.partition("?")
     headers: dict[str, str] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        name, value = name.lower(), value.strip()
-        if not colon or not name or name.strip() != name:
+    for field in lines[1:]:
+        said = _HEADER.fullmatch(field)
+        if said is None:
             raise refusal("malformed", detail="malformed header")
+        name, value = said[1].lower(), said[2].rstrip(" \t")
         if name == "content-length" and headers.get(name, value) != value:
             raise refusal("malformed", detail="two different Content-Lengths")
+        if name == "transfer-encoding" and name in headers:
+            raise refusal("malformed", detail="two Transfer-Encodings")
         headers[name] = value
     wishes = {wish.strip() for wish in headers.get("connection", "").lower().split(",")}
     return Request(
-        parts[0], unquote(path), dict(parse_qsl(query, keep_blank_values=True)) if query else {}, headers,
-        keep_alive="close" not in wishes and parts[2] != "HTTP/1.0" and parts[0] != "HEAD",
+        method, unquote(path) or "/", dict(parse_qsl(query, keep_blank_values=True)) if query else {}, headers,
+        keep_alive="close" not in wishes and version != "0" and method != "HEAD",
         websocket=headers.get("upgrade", "").lower() == "websocket",
     )
