@@ -1,4 +1,4 @@
-"""A persistent exchange in a process of its own: ``python exchange_process.py FILE`` prints its two ports."""
+"""A persistent exchange in a process of its own: ``python exchange_process.py FILE [SCRIPT LOG]`` prints its ports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from exchange_markets import walk_panel
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
+from trader.exchange.fault_script import load_fault_script
 from trader.exchange.loop import run
 from trader.exchange.persist import VenueStore
 from trader.exchange.server import ExchangeServer
@@ -21,13 +22,20 @@ def fresh_venue() -> Venue:
     return Venue(panel, start_index=1, fill_model=RealisticFillSimulator(), seed=5)
 
 
-async def main(path: str) -> None:
+def server_of(path: str, script: str | None = None, log: str = "") -> ExchangeServer:
+    """A server that keeps its venue in a file."""
+    return ExchangeServer(
+        fresh_venue(), persist=VenueStore(Path(path)), faults=load_fault_script(Path(script)) if script else None,
+        fault_log=Path(log).open("a+") if log else None,
+    )
+
+
+async def main(server: ExchangeServer) -> None:
     """Serve until killed."""
-    server = ExchangeServer(fresh_venue(), persist=VenueStore(Path(path)))
     await server.start()
     print(server.port, server.control_port, flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    run(main(sys.argv[1]))
+    run(main(server_of(*sys.argv[1:])))

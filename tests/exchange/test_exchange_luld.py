@@ -150,16 +150,23 @@ async def test_the_stream_tells_bands_and_pauses(tmp_path: Path) -> None:
 
 
 def test_a_pause_outlives_a_crash(tmp_path: Path) -> None:
-    panel = minutes_panel([100.0] * 10 + [110.0] * 12)
-    first = Venue(panel, start_index=9, fill_model=FREE, rules=RULES)
-    for _ in range(3):
-        first.step()
-    with VenueStore(tmp_path / "venue.db") as store:
-        store.save(first)
-    again = Venue(panel, start_index=9, fill_model=FREE, rules=RULES)
-    with VenueStore(tmp_path / "venue.db") as store:
-        store.load(again)
-    assert again.halted == {"AAPL"}
-    for _ in range(3):
-        again.step()
-    assert again.halted == set()
+    """Whenever the exchange is killed, the same bars are paused: the first after a pause sets new bands."""
+    panel = minutes_panel([100.0] * 10 + [110.0] * 5 + [125.0] * 7)
+
+    def halts(killed_after: int) -> list[set[str]]:
+        venue, found = Venue(panel, start_index=9, fill_model=FREE, rules=RULES), []
+        for step in range(12):
+            venue.step()
+            found.append(set(venue.halted))
+            if step == killed_after:
+                with VenueStore(tmp_path / f"{step}.db") as store:
+                    store.save(venue)
+                venue = Venue(panel, start_index=9, fill_model=FREE, rules=RULES)
+                with VenueStore(tmp_path / f"{step}.db") as store:
+                    store.load(venue)
+        return found
+
+    whole = halts(-1)
+    assert {"AAPL"} in whole
+    assert not whole[-1]
+    assert all(halts(step) == whole for step in range(12))

@@ -110,16 +110,16 @@ def run_serve(args: argparse.Namespace) -> int:
     panel = load_bars(args)
     with ExitStack() as stack:
         store = stack.enter_context(VenueStore(args.persist)) if args.persist else None
-        hits = stack.enter_context(open_log(args.fault_log)) if args.fault_log else None
+        hits = stack.enter_context(open_log(args.fault_log, lasting=store is not None)) if args.fault_log else None
         run(serve_until_signal(build_server(args, panel, store, hits)))
     return 0
 
 
-def open_log(path: Path) -> IO[str]:
-    """A file to write hits into, from its beginning; UserError when it cannot be written."""
+def open_log(path: Path, *, lasting: bool) -> IO[str]:
+    """A file to write hits into, anew, or ``lasting`` over several lives; UserError when it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w", encoding="utf-8")
+        return path.open("a+" if lasting else "w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write the fault log {path}: {error.strerror or error}") from error
 
@@ -187,7 +187,6 @@ def build_server(
             venue, host=args.host, port=args.port, control_port=args.control_port, speed=args.speed,
             persist=store, api_keys=api_keys(args.key), faults=script, fault_log=fault_log,
             rate_limit=args.rate_limit or None, rate_told=True, data_plan=DATA_PLANS[args.data_plan],
-            market_journal=args.persist.with_name(args.persist.name + ".market") if args.persist else None,
         )
     except ValueError as error:
         raise UserError(f"--{error}") from None

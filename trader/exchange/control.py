@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trader.exchange.desk import ACCOUNT
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.fault_rules import FAULTS, SocketFault
 from trader.exchange.fault_script import changed_rules, check_symbols, read_faults, read_script
@@ -168,6 +169,7 @@ def post_rules(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     """Change rules from the next order on, like ``slow_changes`` or ``hard_to_borrow``; all of them."""
     try:
         server.venue.set_rules(changed_rules(server.venue.rules, body))
+        server.venue.desk.dirty.add(ACCOUNT)
     except ValueError as error:
         raise refusal("malformed", detail=str(error)) from None
     server.settle()

@@ -29,7 +29,7 @@ from trader.exchange.fault_rules import (
     ServerError,
     UnknownValue,
 )
-from trader.exchange.fault_venue import fill_late, force_fill
+from trader.exchange.fault_venue import VenueFaults, force_fill
 from trader.exchange.faults import FaultPlan, matches_request
 from trader.exchange.http import Request, Response, error_response
 from trader.exchange.http_connection import Gate, Reply
@@ -45,15 +45,12 @@ _TITLES = {500: "500 Internal Server Error", 502: "502 Bad Gateway", 503: "503 S
 
 
 class FaultGate:
-    """Stands between every request and its answer.
+    """Stands between every request and its answer; ``orders`` are the faults inside the venue."""
 
-    ``changed`` is called after the gate has moved the venue outside of an answer.
-    """
-
-    def __init__(self, plan: FaultPlan, venue: Callable[[], Venue], changed: Callable[[], None]) -> None:
+    def __init__(self, plan: FaultPlan, venue: Venue, orders: VenueFaults) -> None:
         self._plan = plan
         self._venue = venue
-        self._changed = changed
+        self._orders = orders
         self._effects: dict[type[Fault], Callable[[Any, Gate], Gate]] = {
             DropRequest: self._drop_request, DropResponse: self._drop_response, DelayResponse: self._delay,
             Hang: self._hang, RateLimit: self._rate_limit, ServerError: self._server_error,
@@ -82,7 +79,7 @@ class FaultGate:
         found |= {order.symbol for order in self._to_cancel(request)}
         for segment in request.path.split("/"):
             found.add(segment)
-            order = self._venue().desk.orders.get(segment)
+            order = self._venue.desk.orders.get(segment)
             if order is not None:
                 found.add(order.symbol)
         if request.body:
@@ -92,14 +89,14 @@ class FaultGate:
                 body = None
             if isinstance(body, dict):
                 found.add(str(body.get("symbol")))
-        return frozenset(symbol for symbol in found if self._venue().column(symbol) is not None)
+        return frozenset(symbol for symbol in found if self._venue.column(symbol) is not None)
 
     def _told_as_it_stands(self, request: Request, answer: Ask, reply: Reply) -> None:
         """The answer to a new order shows the status in which a fault has put it meanwhile."""
         response = answer()
         if response.status == 200 and (request.method, request.path) == ("POST", "/v2/orders"):
             body = msgspec.json.decode(response.body)
-            status = self._venue().desk.orders[body["id"]].status
+            status = self._venue.desk.orders[body["id"]].status
             if status in BEFORE_WORK:
                 response = replace(response, body=msgspec.json.encode({**body, "status": status}))
         reply(response)
@@ -155,19 +152,15 @@ class FaultGate:
     def _late_fill(self, fault: LateFill, inner: Gate) -> Gate:
         def gate(request: Request, answer: Ask, reply: Reply) -> None:
             def answered() -> Response:
-                venue = self._venue()
+                venue = self._venue
                 orders = [order for order in self._to_cancel(request) if fault.symbol in (None, order.symbol)]
                 if fault.when == AFTER:
-                    response = answer()
-                    filled = [fill_late(venue, order) for order in orders]
-                else:
-                    filled = [force_fill(venue, order, order.remaining) for order in orders]
-                    response = answer()
-                    if response.status == 422:      # it has filled, which the client is not told yet
-                        response = Response(204)
-                if any(filled):
-                    self._changed()
-                return response
+                    with self._orders.filling_late(orders):
+                        return answer()
+                for order in orders:
+                    force_fill(venue, order, order.remaining)
+                response = answer()
+                return Response(204) if response.status == 422 else response    # it has filled: that is told later
             inner(request, answered, reply)
         return gate
 
@@ -175,7 +168,7 @@ class FaultGate:
         """The working orders that a request wants to cancel: one, or all of them."""
         if request.method != "DELETE":
             return []
-        desk = self._venue().desk
+        desk = self._venue.desk
         folder, _, order_id = request.path.rpartition("/")
         closing_all = request.path == "/v2/positions" and request.query.get("cancel_orders", "").lower() == "true"
         if request.path == "/v2/orders" or closing_all:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import ROUND_DOWN, Decimal
 
 from trader.core.money import SHARE
@@ -85,29 +87,41 @@ def _fill_price(venue: Venue, order: VenueOrder) -> Decimal:
 
 
 class VenueFaults:
-    """Looks at every event of the venue before it is told, and may add to them."""
+    """Looks at every event of the venue before it is told, and may add to them.
+
+    Attributes
+    ----------
+    passing : dict
+        Orders in a status of a fault, and the bar that ends it.
+    passed : set of str
+        Orders that were in one: they go on in peace.
+    """
 
     def __init__(self, plan: FaultPlan, venue: Venue) -> None:
         self._plan = plan
         self._venue = venue
-        self._passing: dict[str, int] = {}          # orders in a status of a fault, and the bar that ends it
-        self._passed: set[str] = set()              # orders that were in one: they go on in peace
+        self.passing: dict[str, int] = {}
+        self.passed: set[str] = set()
+        self._late: list[VenueOrder] = []           # fill when their cancel is told
 
-    def recover(self) -> None:
-        """Take up what a restored venue was stopped in the midst of: statuses end with the next bar."""
-        venue = self._venue
-        waiting = {change.new_id for change in venue.desk.changes}
-        for order in venue.desk.orders.values():
-            pending = order.status == "pending_new" and order.id not in waiting
-            if (pending or order.status in ASIDE_STATUSES | {CALCULATED}) and order.symbol not in venue.halted:
-                self._passing[order.id] = venue.index + 1
+    @contextmanager
+    def filling_late(self, orders: list[VenueOrder]) -> Iterator[None]:
+        """Within it those of the orders that are cancelled fill as soon as that is told, and durable with it."""
+        self._late = orders
+        try:
+            yield
+        finally:
+            self._late = []
 
     def drain(self) -> list[VenueEvent]:
         """The venue's new events and those that faults add."""
-        if self._passing:
+        if self.passing:
             self._go_on()
         told = events = self._venue.drain()
-        while events and self._plan.watches(VenueFault):
+        while events and (self._late or self._plan.watches(VenueFault)):
+            late, self._late = self._late, []
+            for order in late:
+                fill_late(self._venue, order)
             for event in events:
                 if event.event in (_STARTS, _ENDS):
                     self._strike(event)
@@ -137,7 +151,7 @@ class VenueFaults:
         return order.remaining >= 2 and self._venue.in_session and order.status in _WORKING
 
     def _can_pass(self, order: VenueOrder, fault: PassStatus, event: str) -> bool:
-        if order.id in self._passed:
+        if order.id in self.passed:
             return False
         if fault.status == CALCULATED:
             return event == _ENDS and order.status == "filled"
@@ -162,7 +176,7 @@ class VenueFaults:
         venue, status = self._venue, fault.status
         if not self._can_pass(order, fault, event.event):       # another fault was there first
             return
-        self._passed.add(order.id)
+        self.passed.add(order.id)
         if status in BEFORE_WORK:                   # it does not work yet after all
             venue.desk.mark(order, status)
             event.order.status = status
@@ -172,18 +186,18 @@ class VenueFaults:
         else:
             venue.desk.finish(order, status, venue.now_ns)
         if status not in ENDINGS:
-            self._passing[order.id] = venue.index + fault.bars
+            self.passing[order.id] = venue.index + fault.bars
 
     def _go_on(self) -> None:
         """Orders whose time in a status is over go on, or what replaced them does."""
         venue = self._venue
-        for order_id, due in tuple(self._passing.items()):
+        for order_id, due in tuple(self.passing.items()):
             order = venue.desk.orders[order_id]
             while order.replaced_by is not None:
                 order = venue.desk.orders[order.replaced_by]
             if due > venue.index or (order.symbol in venue.halted and order.status == "stopped"):
                 continue
-            del self._passing[order_id]
+            del self.passing[order_id]
             if order.status == CALCULATED:
                 order.status = "filled"
                 venue.desk.dirty.add(order.id)

@@ -1,14 +1,13 @@
 """What happens to a market besides its bars: halts, gaps, splits, corrections; by the control API or a fault script.
 
 Gaps and splits change the bars that are still to come, corrections the last one; the venue has bars of its own from
-then on. With a journal they are kept, and a venue that comes back finds the same market.
+then on. What changed them is kept, and a venue that comes back finds the same market.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import msgspec
@@ -23,10 +22,12 @@ from trader.exchange.data_messages import (
     correction_message,
     status_message,
 )
+from trader.exchange.desk import ACCOUNT
 from trader.exchange.errors import refusal
 from trader.exchange.luld import Pause, is_wide, luld_band
+from trader.exchange.splits import note_split
+from trader.exchange.types import Split
 from trader.exchange.venue import Venue
-from trader.utils.errors import UserError
 
 PAUSE = "LUDP"                      # the reason of a volatility pause
 PRICES = ("open", "high", "low", "close")
@@ -54,7 +55,7 @@ class Gap(Event, frozen=True, kw_only=True, tag="gap"):
     percent: Annotated[float, Meta(gt=-99.0, le=1000.0)]
 
 
-class Split(Event, frozen=True, kw_only=True, tag="split"):
+class SplitShares(Event, frozen=True, kw_only=True, tag="split"):
     """``ratio`` new shares for one, between two sessions; what becomes of orders says `trader.exchange.splits`."""
 
     ratio: Annotated[float, Meta(ge=0.001, le=1000.0)]
@@ -70,7 +71,7 @@ class CancelTrade(Event, frozen=True, tag="cancel_trade"):
     """The last trade of the last bar is taken back; the bar stays."""
 
 
-AnyEvent = Halt | Resume | Gap | Split | Correct | CancelTrade
+AnyEvent = Halt | Resume | Gap | SplitShares | Correct | CancelTrade
 EVENTS: dict[str, type[Event]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyEvent)}
 
 
@@ -86,26 +87,27 @@ def read_event(name: str, arguments: dict[str, Any]) -> AnyEvent:
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An event in the journal: it acts on the bars from ``index`` on."""
+    """An event that changed bars, those from ``index`` on."""
 
     index: int
     event: AnyEvent
 
 
 class MarketEvents:
-    """The events of one venue.
+    """The events of one venue; ``publish`` sends market data messages.
 
-    ``publish`` sends market data messages, ``journal`` is a file that keeps what changes bars.
+    Attributes
+    ----------
+    entries : list of Entry
+        What has changed the venue's bars, in order.
     """
 
-    def __init__(
-        self, venue: Venue, publish: Callable[[list[Outgoing]], None], journal: Path | None = None
-    ) -> None:
+    def __init__(self, venue: Venue, publish: Callable[[list[Outgoing]], None]) -> None:
+        self.entries: list[Entry] = []
         self._venue = venue
         self._publish = publish
-        self._journal = journal
         self._acts: dict[type[Event], Callable[[Any], None]] = {
-            Halt: self._halt, Resume: self._resume, Gap: self._gap, Split: self._split, Correct: self._correct,
+            Halt: self._halt, Resume: self._resume, Gap: self._gap, SplitShares: self._split, Correct: self._correct,
             CancelTrade: self._cancel_trade,
         }
 
@@ -120,34 +122,20 @@ class MarketEvents:
         self._acts[type(event)](event)
         return event
 
-    def restore(self) -> None:
-        """Change a fresh venue's bars as the journal says; before it is set back into its state."""
-        entries = self._entries()
+    def replay(self, entries: list[Entry], splits: list[Split]) -> None:
+        """Change a fresh venue's bars as an earlier life did; before it is set back, with the ``splits`` it had."""
+        self.entries = entries
         if entries:
             self._venue.own_bars()
         for entry in entries:
-            if isinstance(entry.event, Correct):
-                self._revise(entry.event, entry.index)
+            event = entry.event
+            if isinstance(event, Correct):
+                self._revise(event, entry.index)
             else:
-                self._change_bars(entry.event, entry.index)
-
-    def catch_up(self) -> None:
-        """Split positions whose bars were split just before the venue stopped; after it is set back."""
-        known = {(split.symbol, split.index) for split in self._venue.splits}
-        for index, event in ((entry.index, entry.event) for entry in self._entries()):
-            if isinstance(event, Split) and (event.symbol, index) not in known:
-                self._venue.apply_split(event.symbol, Decimal(repr(event.ratio)))
-
-    def _entries(self) -> list[Entry]:
-        if self._journal is None or not self._journal.exists():
-            return []
-        try:
-            return [msgspec.json.decode(line, type=Entry) for line in self._journal.read_bytes().splitlines() if line]
-        except (OSError, msgspec.MsgspecError) as error:
-            raise UserError(
-                f"cannot read the market's events in {self._journal}: {error}; "
-                "move it away together with the venue's file"
-            ) from error
+                self._change_bars(event, entry.index)
+            for split in splits if isinstance(event, SplitShares) else ():
+                if (split.symbol, split.index) == (event.symbol, entry.index) and split not in self._venue.splits:
+                    note_split(self._venue, split)
 
     # --- acts -----------------------------------------------------------------------------------------------
 
@@ -170,15 +158,15 @@ class MarketEvents:
         self._publish([status_message(event.symbol, "T", "", self._venue.now_ns)])
 
     def _gap(self, event: Gap) -> None:
-        self._write(event, self._venue.index)
+        self._keep(event, self._venue.index)
         self._venue.own_bars()
         self._change_bars(event, self._venue.index)
 
-    def _split(self, event: Split) -> None:
+    def _split(self, event: SplitShares) -> None:
         venue = self._venue
         if event.ratio == 1.0 or venue.hours.inside_day(venue.index):
             raise refusal("unprocessable", detail=f"{event.symbol} can split between two sessions, and not one for one")
-        self._write(event, venue.index)
+        self._keep(event, venue.index)
         venue.own_bars()
         self._change_bars(event, venue.index)
         venue.apply_split(event.symbol, Decimal(repr(event.ratio)))
@@ -186,7 +174,7 @@ class MarketEvents:
     def _correct(self, event: Correct) -> None:
         venue, column, i = self._venue, self._column(event), self._last_bar(event)
         said = correction_message(self._last_trade(column, i), event.close, venue.now_ns)
-        self._write(event, i)
+        self._keep(event, i)
         venue.own_bars()
         self._revise(event, i)
         venue.forget_prices()
@@ -219,7 +207,7 @@ class MarketEvents:
 
     def _change_bars(self, event: Event, index: int) -> None:
         panel, column = self._venue.panel, self._column(event)
-        shares = event.ratio if isinstance(event, Split) else 1.0
+        shares = event.ratio if isinstance(event, SplitShares) else 1.0
         factor = 1 + event.percent / 100 if isinstance(event, Gap) else 1 / shares
         for name in PRICES:
             prices = getattr(panel, name)[index:, column]
@@ -234,10 +222,9 @@ class MarketEvents:
         panel.high[i, column] = max(panel.high[i, column], event.close)
         panel.low[i, column] = min(panel.low[i, column], event.close)
 
-    def _write(self, event: AnyEvent, index: int) -> None:
-        if self._journal is not None:
-            with self._journal.open("ab") as file:
-                file.write(msgspec.json.encode(Entry(index, event)) + b"\n")
+    def _keep(self, event: AnyEvent, index: int) -> None:
+        self.entries.append(Entry(index, event))
+        self._venue.desk.dirty.add(ACCOUNT)
 
 
 def _pause_messages(pause: Pause) -> list[Outgoing]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from trader.exchange.desk import ACCOUNT
-from trader.exchange.snapshot import VenueState, put_state, take_state
-from trader.exchange.types import Activity, VenueOrder
+from trader.exchange.snapshot import VenueState, check_market, put_state, take_state
+from trader.exchange.types import Activity, Split, VenueOrder
 from trader.exchange.venue import Venue
 from trader.exchange.views import EquityPoint
 from trader.utils.errors import UserError
@@ -31,8 +31,23 @@ _PUT_ORDER = "INSERT INTO orders VALUES (?, ?) ON CONFLICT (number) DO UPDATE SE
 _encode = msgspec.msgpack.Encoder().encode
 
 
+class Surroundings(Protocol):
+    """What a server keeps together with its venue."""
+
+    def value(self) -> bytes:
+        """It as it stands."""
+
+    def take_up(self, value: bytes, splits: list[Split]) -> None:
+        """Be what it was; called before a venue of these splits is set back."""
+
+
 class VenueStore:
     """The file of one venue; one process at a time.
+
+    Attributes
+    ----------
+    surroundings
+        What is kept with the venue, if anything.
 
     Raises
     ------
@@ -42,6 +57,7 @@ class VenueStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.surroundings: Surroundings | None = None
         self._activities = 0
         self._equity = 0
         self.index = -1             # the bar index of the last saved state
@@ -69,6 +85,9 @@ class VenueStore:
             activities = self._rows("activities", Activity)
             equity = self._rows("equity", EquityPoint)
             self._activities, self._equity = len(activities), len(equity)
+            check_market(venue, state)
+            if self.surroundings is not None and state.surroundings:
+                self.surroundings.take_up(state.surroundings, state.splits)
             put_state(venue, state, orders, activities, equity)
             self.index = venue.index
         except (ValueError, sqlite3.Error) as error:      # msgspec's errors are ValueErrors
@@ -88,7 +107,8 @@ class VenueStore:
                 db.execute("INSERT INTO activities VALUES (?, ?)", (number, _encode(activities[number])))
             for number in range(self._equity, len(venue.equity_history)):
                 db.execute("INSERT INTO equity VALUES (?, ?)", (number, _encode(venue.equity_history[number])))
-            db.execute(_PUT_STATE, (_encode(take_state(venue)),))
+            around = b"" if self.surroundings is None else self.surroundings.value()
+            db.execute(_PUT_STATE, (_encode(take_state(venue, around)),))
             db.execute("COMMIT")
         except sqlite3.Error:
             db.execute("ROLLBACK")

@@ -11,7 +11,6 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -22,6 +21,7 @@ from trader.exchange.control import answer_control, control_gate
 from trader.exchange.data_messages import imbalance_messages
 from trader.exchange.data_routes import DATA_ROUTES
 from trader.exchange.data_stream import FRAME_MESSAGES, DataPlan, DataStream
+from trader.exchange.desk import ACCOUNT
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.fault_gate import FaultGate
 from trader.exchange.fault_rules import MarketFault, PassStatus, RequestFault, Restart, StepFault
@@ -37,6 +37,7 @@ from trader.exchange.pace import LOCKSTEP, TURN_BARS, Pace, Speed
 from trader.exchange.persist import VenueStore
 from trader.exchange.rate import ALPACAS, RateLimiter, with_headers
 from trader.exchange.routes import TRADING_ROUTES, find_route
+from trader.exchange.surroundings import VenueSurroundings
 from trader.exchange.trading_stream import TradingStream
 from trader.exchange.types import VenueEvent
 from trader.exchange.venue import Venue
@@ -63,7 +64,8 @@ class ExchangeServer:
         Real time × so many (a 15-minute bar takes 15 min / speed; closed hours take none), or no time of its
         own: the venue moves only through the control API.
     persist : VenueStore, optional
-        Where every change is made durable before it is told.
+        Where every change is made durable before it is told; what the faults have drawn and the rules, too
+        (`trader.exchange.surroundings`).
     api_keys : mapping, optional
         Key id to secret; without it any pair that is not empty is accepted.
     faults : FaultScript, optional
@@ -76,8 +78,6 @@ class ExchangeServer:
         Without a limit, whether answers carry the headers of Alpaca's all the same.
     data_plan : DataPlan, optional
         Limits of the market data stream; none by default.
-    market_journal : Path, optional
-        Keeps gaps, splits and corrections, as ``persist`` keeps the venue.
 
     Attributes
     ----------
@@ -109,7 +109,6 @@ class ExchangeServer:
         rate_limit: int | None = None,
         rate_told: bool = False,
         data_plan: DataPlan | None = None,
-        market_journal: Path | None = None,
     ) -> None:
         self.venue = venue
         self.host = host
@@ -124,19 +123,24 @@ class ExchangeServer:
         )
         script = faults or FaultScript()
         venue.set_rules(script.ruled(venue.rules))
-        self.faults = FaultPlan(lambda: (venue.index, venue.now_ns), script.seed, fault_log)
-        self.market = MarketEvents(venue, self.data_stream.publish, market_journal)
+        self.faults = FaultPlan(
+            lambda: (venue.index, venue.now_ns), script.seed, fault_log, lambda: venue.desk.dirty.add(ACCOUNT)
+        )
+        self.market = MarketEvents(venue, self.data_stream.publish)
         self._venue_faults = VenueFaults(self.faults, venue)
         self._stream_faults = StreamFaults(
             self.faults, self.trading_stream, self.data_stream, lambda: venue.index
         )
-        self._fault_gate = FaultGate(self.faults, lambda: self.venue, self.settle)
+        self._fault_gate = FaultGate(self.faults, venue, self._venue_faults)
         self.faults.add(script.faults)
         told = RateLimiter(ALPACAS, enforced=False) if rate_told else None
         self._limiter = RateLimiter(rate_limit) if rate_limit else told
         self._untold: list[VenueEvent] = []
         self._restarting: asyncio.Task[None] | None = None
+        self._around = VenueSurroundings(venue, script, self.faults, self._venue_faults, self.market)
         self._store = persist
+        if persist is not None:
+            persist.surroundings = self._around
         self._keys = dict(api_keys) if api_keys is not None else None
         self._clients = Service(self.answer, self._upgrade, self._gate, self.settle)
         self._controllers = Service(
@@ -152,13 +156,13 @@ class ExchangeServer:
 
     async def start(self) -> None:
         """Restore, listen, and let time run; UserError when a port is taken or the stored state does not fit."""
-        self.market.restore()
         if self._store is not None:
             known = self._store.load(self.venue)
-            self.market.catch_up()
+            self.faults.keep_log()
+            if self._around.asked < self.venue.index and self.faults.watches(StepFault):
+                self._strike_step(self.venue.index - 1)             # killed between a bar and its faults
             if not known or self.venue.desk.dirty:
                 self._store.save(self.venue)
-            self._venue_faults.recover()
         self._stream_faults.watch()
         await asyncio.to_thread(session_table)      # near the bars' end the clock asks it; to build it takes a second
         try:
@@ -254,6 +258,7 @@ class ExchangeServer:
             venue.panel, i, half_spread_bps=venue.fill_model.half_spread_bps, session_start=self._session_starts[i],
         )
         self._stream_faults.after_bar()
+        self._around.asked = i + 1
         if self.faults.watches(StepFault):
             self._strike_step(i)
         return symbols
@@ -342,6 +347,7 @@ class ExchangeServer:
     def _flush(self) -> None:
         """Make what is new durable and tell it, after the bars that went before."""
         self._flush_due = False
+        desk = self.venue.desk
         events = self._venue_faults.drain()
         if self._untold:
             events = self._untold + events
@@ -351,6 +357,8 @@ class ExchangeServer:
             if self.trading_stream.heard:
                 self.data_stream.flush()
                 self.trading_stream.publish(events)
+                if desk.dirty:                      # by faults that have hit what was told
+                    self._save()
 
     def _authorized(self, key: str, secret: str) -> bool:
         if not key or not secret:

@@ -29,7 +29,10 @@ class MarketMark(msgspec.Struct, frozen=True):
 
 
 class VenueState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of a venue that is small; orders, activities and equity points are kept row by row."""
+    """Everything of a venue that is small; orders, activities and equity points are kept row by row.
+
+    ``surroundings`` is what the venue's server keeps with it (`trader.exchange.surroundings`).
+    """
 
     version: int
     market: MarketMark
@@ -38,6 +41,7 @@ class VenueState(msgspec.Struct, frozen=True, kw_only=True):
     event_count: int
     account_id: str
     index: int
+    now_ns: int = 0
     cash: Decimal
     deposited: Decimal
     realized: Decimal
@@ -51,6 +55,8 @@ class VenueState(msgspec.Struct, frozen=True, kw_only=True):
     halted: frozenset[str]
     hard_to_borrow: frozenset[str]
     paused: dict[str, int] = {}
+    reopened: dict[str, int] = {}
+    surroundings: bytes = b""
 
 
 def market_mark(venue: Venue) -> MarketMark:
@@ -60,24 +66,22 @@ def market_mark(venue: Venue) -> MarketMark:
     return MarketMark(panel.symbols, panel.timeframe, panel.source, len(panel), *ends)
 
 
-def take_state(venue: Venue) -> VenueState:
+def take_state(venue: Venue, surroundings: bytes = b"") -> VenueState:
     """The venue's small state now."""
     account, desk = venue.accounts_book, venue.desk
     return VenueState(
         version=STATE_VERSION, market=market_mark(venue), seed=desk.ids.seed, id_count=desk.ids.count,
-        event_count=desk.event_count, account_id=venue.account_id, index=venue.index, cash=account.cash,
-        deposited=account.deposited, realized=account.realized, fees=account.fees, holdings=account.holdings,
-        configurations=venue.configurations, entries=venue.entries, splits=venue.splits, changes=desk.changes,
-        watchlists=list(venue.watchlists.values()), halted=frozenset(venue.halted),
-        hard_to_borrow=frozenset(venue.hard_to_borrow), paused=venue.paused,
+        event_count=desk.event_count, account_id=venue.account_id, index=venue.index, now_ns=venue.now_ns,
+        cash=account.cash, deposited=account.deposited, realized=account.realized, fees=account.fees,
+        holdings=account.holdings, configurations=venue.configurations, entries=venue.entries, splits=venue.splits,
+        changes=desk.changes, watchlists=list(venue.watchlists.values()), halted=frozenset(venue.halted),
+        hard_to_borrow=frozenset(venue.hard_to_borrow), paused=venue.paused, reopened=venue.reopened,
+        surroundings=surroundings,
     )
 
 
-def put_state(
-    venue: Venue, state: VenueState, orders: Iterable[VenueOrder], activities: list[Activity],
-    equity: list[EquityPoint],
-) -> None:
-    """Set a fresh venue back; ``orders`` in order of arrival. ValueError when the market is another one."""
+def check_market(venue: Venue, state: VenueState) -> None:
+    """ValueError when a state is of another format or of another market than the venue's."""
     here = market_mark(venue)
     if state.version != STATE_VERSION:
         raise ValueError(f"its format is version {state.version}, this program writes version {STATE_VERSION}")
@@ -87,6 +91,14 @@ def put_state(
             f"({state.market.timeframe}, {state.market.source}), here are {here.bars} bars of "
             f"{', '.join(here.symbols)} ({here.timeframe}, {here.source})"
         )
+
+
+def put_state(
+    venue: Venue, state: VenueState, orders: Iterable[VenueOrder], activities: list[Activity],
+    equity: list[EquityPoint],
+) -> None:
+    """Set a fresh venue back; ``orders`` in order of arrival. Splits that it knows are not noted again."""
+    check_market(venue, state)
     account, desk = venue.accounts_book, venue.desk
     account.cash, account.deposited = state.cash, state.deposited
     account.realized, account.fees = state.realized, state.fees
@@ -94,9 +106,10 @@ def put_state(
     venue.configurations, venue.entries = state.configurations, state.entries
     venue.watchlists = {watchlist.id: watchlist for watchlist in state.watchlists}
     venue.halted, venue.hard_to_borrow = set(state.halted), set(state.hard_to_borrow)
-    venue.paused = dict(state.paused)
+    venue.paused, venue.reopened = dict(state.paused), dict(state.reopened)
     for split in state.splits:
-        note_split(venue, split)
+        if split not in venue.splits:
+            note_split(venue, split)
     desk.changes = state.changes
     desk.ids.go_on(state.seed, state.id_count)
     desk.event_count = state.event_count
@@ -111,4 +124,6 @@ def put_state(
     venue.account_id = state.account_id
     venue.equity_history = equity
     venue.go_to(state.index)
+    venue.now_ns = max(venue.now_ns, state.now_ns)
+    venue.last_order_ns = max((order.created_ns for order in desk.orders.values()), default=0)
     venue.valuation.forget()
