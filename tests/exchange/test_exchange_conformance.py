@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -42,6 +43,7 @@ from exchange_markets import FREE, MONDAY_OPEN, QUARTER, panel_of, walk_panel
 from exchange_serving import Control, serving
 
 from trader.exchange.server import ExchangeServer
+from trader.exchange.types import OrderRequest
 from trader.exchange.venue import Venue
 
 CALM = (100.0, 100.5, 99.5, 100.0)
@@ -125,12 +127,34 @@ def test_every_type_of_order(exchange: Exchange) -> None:
     exchange.step()
     first = trading.get_order_by_id(orders[0].id)
     assert (first.status, first.filled_qty, first.filled_avg_price) == (OrderStatus.FILLED, "10", "100")
-    assert first.filled_at == datetime.fromtimestamp((MONDAY_OPEN + QUARTER) / 1e9, UTC)
+    opening = datetime.fromtimestamp((MONDAY_OPEN + QUARTER) / 1e9, UTC)
+    moments = [order.submitted_at for order in orders]
+    assert moments[0] == opening
+    assert moments == sorted(set(moments))
+    assert moments[-1] == first.filled_at < opening + timedelta(milliseconds=1)
     position = trading.get_open_position("AAPL")
     assert (position.qty, position.qty_available) == ("14.005", "14.005")
     fills = trading.get("/account/activities/FILL", {"direction": "asc", "page_size": 2})
     rest = trading.get("/account/activities/FILL", {"direction": "asc", "page_token": fills[-1]["id"]})
     assert [fill["qty"] for fill in fills + rest] == ["10", "2.505", "1.5"]
+
+
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+def test_orders_of_one_moment_are_listed_completely_page_by_page(exchange: Exchange, direction: str) -> None:
+    venue = exchange.server.venue
+    entered = [
+        venue.submit(OrderRequest(
+            symbol="AAPL", side="buy", qty=Decimal(1), type="limit", limit_price=Decimal(1 + k % 50),
+            time_in_force="gtc",
+        )).id
+        for k in range(1_100)
+    ]
+    found: list[str] = []
+    edge: dict[str, Any] = {}
+    while page := exchange.trading.get_orders(GetOrdersRequest(limit=500, direction=direction, **edge)):
+        found += [str(order.id) for order in page]
+        edge = {"after" if direction == "asc" else "until": page[-1].submitted_at}
+    assert found == (entered if direction == "asc" else entered[::-1])
 
 
 def test_a_brackets_life(exchange: Exchange) -> None:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from trader.exchange.watchlists import Watchlist
 
 MAINTENANCE = Decimal("0.3")
+MOMENT_NS = 1_000           # between two orders: clients page through lists by time, to the microsecond
 UNCHANGEABLE = PENDING_STATUSES | {"accepted", "accepted_for_bidding", "pending_review", "stopped"}
 
 
@@ -83,6 +84,8 @@ class Venue:
         Symbols that do not trade now; symbols that cannot be sold short.
     paused, reopened : dict
         Symbol to the moment that ends its volatility pause; to the first bar after the last one.
+    last_order_ns : int
+        When the last order came; no two come at one moment.
     pauses : list of Pause
         Volatility pauses that began or ended; whoever tells them empties it.
     """
@@ -125,7 +128,7 @@ class Venue:
         self.pauses: list[Pause] = []
         self._owns_bars = False
         self.hard_to_borrow: set[str] = set(self.rules.hard_to_borrow)
-        self.index = self.now_ns = 0
+        self.index = self.now_ns = self.last_order_ns = 0
         self.go_to(start_index)
         self.entries = [Entry(
             id=self.account_id, ts_ns=self.now_ns, index=start_index, type="JNLC", net_amount=cash,
@@ -176,7 +179,8 @@ class Venue:
         self.now_ns = self._ends[index - 1] if index else (self._starts[0] if self._starts else 0)
 
     def _play(self, i: int) -> None:
-        desk, hours, start, end, halted = self.desk, self.hours, self._starts[i], self._ends[i], self.halted
+        desk, hours, end, halted = self.desk, self.hours, self._ends[i], self.halted
+        start = max(self._starts[i], self.now_ns)       # nothing happens before what was asked for last
         regular, opens, closes = hours.regular[i], hours.opens[i], hours.closes[i]
         if desk.queued and (opens or not regular):
             wake(desk, start, regular=regular)
@@ -260,6 +264,7 @@ class Venue:
         situation = self._situation(request, column)
         for check in checks.book:
             check(request, situation)
+        self._next_moment()
         order = new_order(request, column, situation, desk, self.hours, self.index, self.now_ns)
         legs: Sequence[VenueOrder] = ()
         if request.order_class != "simple":
@@ -331,6 +336,7 @@ class Venue:
             raise refusal("not_replaceable", status=old.status)
         if client_order_id is not None and client_order_id in self.desk.by_client_id:
             raise refusal("duplicate_client_order_id")
+        self._next_moment()
         new = replacement(
             old, self.desk, len(self.desk.orders), self.now_ns, qty=qty, limit_price=limit_price,
             stop_price=stop_price, trail=trail, time_in_force=time_in_force, client_order_id=client_order_id,
@@ -531,6 +537,12 @@ class Venue:
         if column is None:
             raise refusal("unknown_symbol", symbol=symbol)
         return column
+
+    def _next_moment(self) -> None:
+        """Let time pass where an order has come at this moment already."""
+        if self.now_ns <= self.last_order_ns:
+            self.now_ns = self.last_order_ns + MOMENT_NS
+        self.last_order_ns = self.now_ns
 
     def _situation(self, request: OrderRequest, column: int) -> Situation:
         side, account = request.side, self.accounts_book
