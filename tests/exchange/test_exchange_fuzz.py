@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -211,6 +212,40 @@ async def test_chunked_bodies_and_leave_to_send_them(server: ExchangeServer) -> 
     client.writer.close()
 
 
+@pytest.mark.parametrize("written", ["1_0", "\u0661", "\uff11", " 1", "1 ", "1\n", "0x1", "1e", "NaN", "-Infinity", "."])
+async def test_numbers_are_written_in_digits(server: ExchangeServer, written: str) -> None:
+    client = await Raw.to(server.port)
+    order = {"symbol": "AAPL", "side": "buy", "qty": "1", "type": "limit", "limit_price": "99"}
+    legs = {"take_profit": {"limit_price": "105"}, "stop_loss": {"stop_price": "90"}}
+    bracket = {**order, "order_class": "bracket", **legs}
+    status, resting = await client.ask("POST", "/v2/orders", order)
+    assert status == 200
+    place = f"/v2/orders/{resting['id']}"
+    for method, path, body in (
+        *(("POST", "/v2/orders", {**order, name: written}) for name in ("qty", "limit_price")),
+        ("POST", "/v2/orders", {**bracket, "take_profit": {"limit_price": written}}),
+        ("POST", "/v2/orders", {**bracket, "stop_loss": {"stop_price": written}}),
+        ("POST", "/v2/orders", {**bracket, "stop_loss": {"stop_price": "90", "limit_price": written}}),
+        *(("PATCH", place, {name: written}) for name in ("qty", "limit_price", "stop_price", "trail")),
+    ):
+        status, answer = await client.ask(method, path, body)
+        assert (status, set(answer)) == (422, {"code", "message"}), (method, body, answer)
+    client.writer.close()
+
+
+@pytest.mark.parametrize("digits", ["9" * 5_000, "0" * 5_000 + "1", "\u0663", "1_0"])
+async def test_parameters_of_many_digits_are_refused(server: ExchangeServer, digits: str) -> None:
+    client, many = await Raw.to(server.port), quote(digits)
+    for place in (
+        "orders?limit=", "orders?after=", "account/activities?page_size=", "account/portfolio/history?period=",
+        "stocks/bars?symbols=AAPL&timeframe=15Min&limit=", "stocks/quotes?symbols=AAPL&limit=",
+        "stocks/trades?symbols=AAPL&limit=", "stocks/bars?symbols=AAPL&timeframe=", "calendar?start=",
+    ):
+        status, answer = await client.ask("GET", f"/v2/{place}{many}")
+        assert status in (400, 422), (place, answer)
+    client.writer.close()
+
+
 @pytest.mark.parametrize("depth", [10, 200_000])
 async def test_deep_json_is_refused(server: ExchangeServer, depth: int) -> None:
     client = await Raw.to(server.port)
@@ -363,6 +398,15 @@ async def test_random_bytes_behind_the_handshake(server: ExchangeServer) -> None
                 heard = await thrown(server, HANDSHAKE % (path, extra) + data)
                 status = b"HTTP/1.1 404" if path == b"/nowhere" else b"HTTP/1.1 101"
                 assert heard[:12] in (status, b"")              # nothing where a reset overtook the answer
+    assert await emptied(server) == 0
+
+
+async def test_a_close_and_a_broken_message_in_one_packet(server: ExchangeServer) -> None:
+    bye, broken = masked(struct.pack(">H", 1000), 8), masked(b"\xff", 1)
+    for data in (broken + bye, bye + broken, broken + broken + bye, broken + masked(b"", 9) + bye, bye + bye):
+        for path in (b"/v2/iex", b"/stream"):
+            heard = await thrown(server, HANDSHAKE % (path, b"") + data)
+            assert heard[:12] in (b"HTTP/1.1 101", b"")
     assert await emptied(server) == 0
 
 

@@ -62,7 +62,7 @@ async def test_without_a_pair_of_keys_nothing_is_answered(server: ExchangeServer
     ("data", "status"),
     [
         (b"nonsense\r\n\r\n", 400),
-        (b"GET http://elsewhere/ HTTP/1.1\r\n\r\n", 400),
+        (b"GET ftp://elsewhere/ HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nbroken\r\n\r\n", 400),
         (b"POST /v2/orders HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST /v2/orders HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1), 413),

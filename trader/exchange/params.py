@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TypeVar
 
 from trader.core.clock import DAY_NS, to_ns
@@ -14,6 +14,8 @@ from trader.exchange.errors import refusal
 Query = Mapping[str, str]
 _Default = TypeVar("_Default", date, None)
 _BEYOND_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")         # datetime leaves them out
+DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")      # how a number may be written
+_DIGITS = 18                        # of a whole number: more mean nothing, and Python refuses to read very many
 _FIRST_NS, _LAST_NS = -(1 << 62), 1 << 62                       # moments that arrays of ns can be compared with
 
 
@@ -22,7 +24,7 @@ def whole(query: Query, name: str, default: int, most: int) -> int:
     given = query.get(name)
     if not given:
         return default
-    if not (given.isascii() and given.isdigit()) or not 1 <= int(given) <= most:
+    if not (given.isascii() and given.isdigit() and len(given) <= _DIGITS) or not 1 <= int(given) <= most:
         raise refusal("malformed", detail=f"{name} must be a whole number from 1 to {most}")
     return int(given)
 
@@ -53,10 +55,7 @@ def number(query: Query, name: str) -> Decimal | None:
     given = query.get(name)
     if not given:
         return None
-    try:
-        value = Decimal(given)
-    except InvalidOperation:
-        value = Decimal("NaN")
+    value = Decimal(given) if DECIMAL.fullmatch(given) else Decimal("NaN")
     if not value.is_finite() or value <= 0 or abs(value.adjusted()) > 18:
         raise refusal("invalid", detail=f"{name} must be a positive number")
     return Decimal(format(value, "f"))          # 1E+1 is 10

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request as Handshake
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 MAX_MESSAGE = 1_048_576
@@ -124,7 +125,8 @@ class WebSocket:
         """Start the closing handshake."""
         if self._open:
             self._open = False
-            self._protocol.send_close(code, reason)
+            if self._protocol.state is State.OPEN:      # else its own close came in the same packet
+                self._protocol.send_close(code, reason)
             self._flush()
             self._give_time()
 

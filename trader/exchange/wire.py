@@ -13,6 +13,7 @@ from trader.core.clock import SECOND_NS, from_ns
 from trader.core.days import NEW_YORK
 from trader.exchange.errors import refusal
 from trader.exchange.identifiers import asset_id
+from trader.exchange.params import DECIMAL
 from trader.exchange.types import Activity, Configurations, Entry, OrderRequest, VenueEvent, VenueOrder
 from trader.exchange.venue import Venue
 from trader.exchange.views import AccountView, PositionView
@@ -26,8 +27,8 @@ EXCHANGE = "NASDAQ"
 class LegBody(msgspec.Struct):
     """``take_profit`` or ``stop_loss`` of an order."""
 
-    limit_price: Decimal | None = None
-    stop_price: Decimal | None = None
+    limit_price: msgspec.Raw = msgspec.Raw()
+    stop_price: msgspec.Raw = msgspec.Raw()
 
 
 class OrderBody(msgspec.Struct, gc=False):
@@ -54,10 +55,10 @@ class OrderBody(msgspec.Struct, gc=False):
 class ReplaceBody(msgspec.Struct):
     """The body of a replacement."""
 
-    qty: Decimal | None = None
-    limit_price: Decimal | None = None
-    stop_price: Decimal | None = None
-    trail: Decimal | None = None
+    qty: msgspec.Raw = msgspec.Raw()
+    limit_price: msgspec.Raw = msgspec.Raw()
+    stop_price: msgspec.Raw = msgspec.Raw()
+    trail: msgspec.Raw = msgspec.Raw()
     time_in_force: str | None = None
     client_order_id: str | None = None
 
@@ -88,17 +89,19 @@ def read_order(body: bytes) -> OrderRequest:
             )
         notional, stop_price = _number(wish.notional, "notional"), _number(wish.stop_price, "stop_price")
         trail_price, percent = _number(wish.trail_price, "trail_price"), _number(wish.trail_percent, "trail_percent")
+        profit, loss = wish.take_profit or _NO_LEG, wish.stop_loss or _NO_LEG
+        take_profit = _number(profit.limit_price, "take_profit.limit_price")
+        stop_loss = _number(loss.stop_price, "stop_loss.stop_price")
+        stop_loss_limit = _number(loss.limit_price, "stop_loss.limit_price")
     except msgspec.ValidationError as error:
         raise refusal("invalid", detail=str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refusal("malformed", detail=f"request body format is invalid: {error}") from None
-    profit, loss = wish.take_profit or _NO_LEG, wish.stop_loss or _NO_LEG
     return OrderRequest(
         symbol=wish.symbol, side=wish.side, type=wish.type, time_in_force=wish.time_in_force,
         qty=qty, notional=notional, limit_price=limit_price, stop_price=stop_price,
         client_order_id=wish.client_order_id or None, order_class=wish.order_class or "simple",
-        take_profit=plain(profit.limit_price),
-        stop_loss=plain(loss.stop_price), stop_loss_limit=plain(loss.limit_price),
+        take_profit=take_profit, stop_loss=stop_loss, stop_loss_limit=stop_loss_limit,
         trail_price=trail_price, trail_percent=percent,
         extended_hours=bool(wish.extended_hours), position_intent=wish.position_intent or None,
     )
@@ -108,14 +111,21 @@ def _number(raw: msgspec.Raw, name: str) -> Decimal | None:
     """A number as it is written, without trailing zeros; ValidationError that names it otherwise."""
     written = bytes(raw)
     try:
-        return _short_number(written) if len(written) <= _SHORT else plain(_decimal.decode(written))
+        return _short_number(written) if len(written) <= _SHORT else _read_number(written)
     except msgspec.ValidationError as error:
         raise msgspec.ValidationError(f"{error} - at `$.{name}`") from None
 
 
 @lru_cache(maxsize=16_384)
 def _short_number(written: bytes) -> Decimal | None:
-    return plain(_decimal.decode(written)) if written else None
+    return _read_number(written) if written else None
+
+
+def _read_number(written: bytes) -> Decimal | None:
+    """A JSON number, or a string that holds one: Python's Decimal takes more than that."""
+    if written[:1] == b'"' and DECIMAL.fullmatch(written[1:-1].decode(errors="replace")) is None:
+        raise msgspec.ValidationError("Invalid decimal string")
+    return plain(_decimal.decode(written))
 
 
 def read_configurations(now: Configurations, body: bytes) -> Configurations:
@@ -144,15 +154,15 @@ def read_replacement(body: bytes) -> dict[str, Any]:
     """The fields of a replacement that were given."""
     try:
         wish = _replace_body.decode(body or b"{}")
+        given = {
+            name: _number(value, name) if isinstance(value, msgspec.Raw) else value
+            for name, value in msgspec.structs.asdict(wish).items()
+        }
     except msgspec.ValidationError as error:
         raise refusal("invalid", detail=str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refusal("malformed", detail=f"request body format is invalid: {error}") from None
-    given = msgspec.structs.asdict(wish)
-    return {
-        name: plain(value) if isinstance(value, Decimal) else value
-        for name, value in given.items() if value is not None
-    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def plain(value: Decimal | None) -> Decimal | None:
