@@ -69,7 +69,9 @@ def test_it_says_where_it_listens_and_stops_on_sigterm(bars_file: Path, tmp_path
         (["--cash", "lots"], "--cash 'lots' is no amount"), (["--cash", "-5"], "--cash"),
         (["--rule", "luld"], "wants NAME=VALUE"), (["--rule", "lulled=true"], "the rules are margin_multiplier"),
         (["--rule", "luld=7"], "bool"), (["--rule", "luld=["], "is no value"),
-        (["--speed", "warp"], "speed is 'warp'"), (["--start", "2031-01-01"], "lies after the last of 6 bars"),
+        (["--rule", "gtc_days=-1"], "gtc_days is -1"), (["--rule", "short_reserve_factor=.nan"], "expected a number"),
+        (["--speed", "warp"], "--speed 'warp' is not a speed; .* or lockstep"),
+        (["--start", "2031-01-01"], "lies after the last of 6 bars"),
     ],
 )
 def test_mistakes_are_named(words: list[str], expected: str) -> None:
@@ -78,6 +80,13 @@ def test_mistakes_are_named(words: list[str], expected: str) -> None:
     arguments = parser.parse_args(["exchange", "serve", *words])
     with pytest.raises(UserError, match=expected):
         exchange.build_server(arguments, panel_of({"AAPL": [CALM] * 6}), None)
+
+
+@pytest.mark.parametrize(
+    ("word", "speed"), [("900", 900.0), ("×60", 60.0), ("real", 1.0), ("max", "lockstep"), ("Lockstep", "lockstep")]
+)
+def test_speeds_are_read_as_everywhere(word: str, speed: object) -> None:
+    assert exchange.speed_of(word) == speed
 
 
 def test_rules_come_from_the_command() -> None:

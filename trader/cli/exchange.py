@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from contextlib import ExitStack
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
@@ -28,6 +29,8 @@ examples:
       one's own bars, with faults; the same seed and traffic write the same log
   alphatrade exchange serve --data AAPL.csv --start 2024-01-09 --faults hits.jsonl
       the log as the script: what was hit is hit again
+  alphatrade exchange serve --persist venue.db --faults faults.yaml --fault-log hits.jsonl
+      killed and started again with the same script, the faults go on where they were, in the same log
   alphatrade exchange serve --luld --rule slow_changes=true --rate-limit 200 --data-plan basic
       volatility pauses, cancels and replacements that pend, and the limits of Alpaca's free plan
 
@@ -38,6 +41,7 @@ a fault script:
   faults:
     - {kind: drop_response, method: POST, path: /v2/orders, symbol: AAPL}
     - {kind: rate_limit, count: 5, skip: 20}
+    - {kind: server_error, status: 504, when: after, method: POST, at: [3, 7]}
     - {kind: omit, event: fill, probability: 0.1, count: 0}
     - {kind: market_event, event: halt, arguments: {symbol: AAPL}, from_bar: 100}
 
@@ -71,7 +75,11 @@ def add_parser(subparsers: Any) -> None:
         "--history-days", type=int, default=90, metavar="N",
         help="calendar days before --start that clients may ask for (default: 90)",
     )
-    serve.add_argument("--speed", default="900", help="times real time, or lockstep (default: 900)")
+    serve.add_argument(
+        "--speed", default="900",
+        help="times real time, or lockstep: time moves by the control API, as fast as its client asks; max is the same "
+        "(default: 900)",
+    )
     serve.add_argument("--persist", type=Path, metavar="FILE", help="keep the venue in this file; go on from it")
     serve.add_argument("--cash", default="100000", help="deposit in dollars (default: 100000)")
     serve.add_argument("--seed", type=int, default=0, help="of the ids (default: 0)")
@@ -184,12 +192,26 @@ def build_server(
     )
     try:
         return ExchangeServer(
-            venue, host=args.host, port=args.port, control_port=args.control_port, speed=args.speed,
+            venue, host=args.host, port=args.port, control_port=args.control_port, speed=speed_of(args.speed),
             persist=store, api_keys=api_keys(args.key), faults=script, fault_log=fault_log,
             rate_limit=args.rate_limit or None, rate_told=True, data_plan=DATA_PLANS[args.data_plan],
         )
     except ValueError as error:
         raise UserError(f"--{error}") from None
+
+
+def speed_of(word: str) -> float | str:
+    """Times real time as every command reads it, or ``lockstep``; the fastest is the pace of the client's steps."""
+    from trader.exchange.pace import LOCKSTEP
+    from trader.options import parse_speed
+
+    if word.strip().lower() == LOCKSTEP:
+        return LOCKSTEP
+    try:
+        speed = parse_speed(word)
+    except UserError as error:
+        raise UserError(f"--{error}, or {LOCKSTEP}") from None
+    return LOCKSTEP if speed == math.inf else speed
 
 
 def rules_of(pairs: list[str] | None, *, luld: bool, plan: str = "unlimited") -> VenueRules:
@@ -240,8 +262,9 @@ async def serve_until_signal(server: ExchangeServer) -> None:
         loop.add_signal_handler(number, asked.set)
     await server.start()
     panel = server.venue.panel
+    host = f"[{server.host}]" if ":" in server.host else server.host        # an IPv6 address
     print(json.dumps({
-        "url": f"http://{server.host}:{server.port}", "port": server.port, "control_port": server.control_port,
+        "url": f"http://{host}:{server.port}", "port": server.port, "control_port": server.control_port,
         "speed": server.speed, "symbols": list(panel.symbols), "timeframe": panel.timeframe,
         "source": panel.source, "bars": len(panel), "index": server.venue.index,
         "faults": len(server.faults.armed),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,8 @@ from msgspec import Meta
 from trader.exchange.fault_rules import FAULTS, AnyFault, Fault, MarketFault
 from trader.exchange.types import VenueRules
 from trader.utils.errors import UserError
+
+MOST = 1_000_000                    # of any number in the rules
 
 
 class FaultScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,9 +57,14 @@ def changed_rules(rules: VenueRules, changes: dict[str, Any]) -> VenueRules:
             raise ValueError(f"there is no rule {name!r}; the rules are {', '.join(known)}")
     wanted = {name: str(value) if isinstance(value, float) else value for name, value in changes.items()}
     try:
-        return msgspec.convert({**msgspec.structs.asdict(rules), **wanted}, VenueRules)
+        changed = msgspec.convert({**msgspec.structs.asdict(rules), **wanted}, VenueRules)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
+    for name in changes:
+        value = getattr(changed, name)
+        if isinstance(value, Decimal | int) and not (Decimal(value).is_finite() and 0 <= value < MOST):
+            raise ValueError(f"{name} is {value}; expected a number from 0 to {MOST:,} - at `$.{name}`")
+    return changed
 
 
 def read_faults(value: Any) -> list[Fault]:

@@ -251,9 +251,14 @@ class FaultPlan:
         hit = Hit(self.total, armed.number, armed.kind, bar, now_ns, what, armed.matched, armed.rule)
         self.log.append(hit)
         log.info("fault %d (%s) hit %s", armed.number, armed.kind, what)
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(msgspec.json.encode(hit).decode() + "\n")
             self._file.flush()
+        except OSError as error:                    # a full disk; the venue goes on
+            log.error("cannot write the log of the faults: %s; it ends before hit %d", error, hit.number)
+            self._file = None
 
 
 # --- what a fault matches ---------------------------------------------------------------------------------------
