@@ -93,3 +93,17 @@ async def test_a_correction_is_what_rest_tells_afterwards(pair: tuple[ExchangeSe
     client.writer.close()
     control.writer.close()
     await socket.close()
+
+
+async def test_a_split_that_is_refused_changes_nothing() -> None:
+    """A symbol without any bar has no price to split."""
+    never = (float("nan"),) * 5
+    bars = panel_of({"AAPL": [CALM] * 8, "NONE": [never] * 8}, per_day=4)
+    server = ExchangeServer(Venue(bars, start_index=4, fill_model=FREE))
+    await server.start()
+    control = await Raw.to(server.control_port)
+    status, answer = await control.ask("POST", "/v1/market/split", {"symbol": "NONE", "ratio": 2})
+    assert (status, answer["message"]) == (422, "NONE has no price")
+    assert (server.market.entries, server.venue.splits) == ([], [])
+    control.writer.close()
+    await server.stop()

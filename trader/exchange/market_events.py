@@ -166,6 +166,7 @@ class MarketEvents:
         venue = self._venue
         if event.ratio == 1.0 or venue.hours.inside_day(venue.index):
             raise refusal("unprocessable", detail=f"{event.symbol} can split between two sessions, and not one for one")
+        venue.last_price(self._column(event))           # refuses what has no bar before anything has changed
         self._keep(event, venue.index)
         venue.own_bars()
         self._change_bars(event, venue.index)
