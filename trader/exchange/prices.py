@@ -8,7 +8,7 @@ from math import nan
 
 import numpy as np
 
-from trader.core.money import to_tick
+from trader.core.money import CENT, SUB_DOLLAR_TICK, to_tick
 from trader.core.panel import BarPanel
 from trader.exchange.decimals import exact
 from trader.exchange.errors import refusal
@@ -19,9 +19,15 @@ from trader.exchange.types import Split
 def quote_around(last: Decimal, half_spread_bps: float) -> tuple[Decimal, Decimal]:
     """Bid and ask, outward on the tick."""
     price, half = float(last), half_spread_bps / 1e4
-    unit = 100 if price >= 1 else 10_000
-    bid, ask = math.floor(price * (1 - half) * unit + 1e-6), math.ceil(price * (1 + half) * unit - 1e-6)
-    return Decimal(bid) / unit, Decimal(ask) / unit
+    unit, tick = (100, CENT) if price >= 1 else (10_000, SUB_DOLLAR_TICK)
+    return Decimal(math.floor(price * (1 - half) * unit + 1e-6)) * tick, ask_above(last, half_spread_bps)
+
+
+def ask_above(last: Decimal, half_spread_bps: float) -> Decimal:
+    """The ask alone."""
+    price = float(last)
+    unit, tick = (100, CENT) if price >= 1 else (10_000, SUB_DOLLAR_TICK)
+    return Decimal(math.ceil(price * (1 + half_spread_bps / 1e4) * unit - 1e-6)) * tick
 
 
 class Prices:

@@ -26,7 +26,7 @@ from trader.exchange.identifiers import IdSource
 from trader.exchange.luld import PAUSE_NS, Pause, outside_bands
 from trader.exchange.matching import Bar, Matcher, sweep
 from trader.exchange.orders import new_order
-from trader.exchange.prices import Prices, quote_around
+from trader.exchange.prices import Prices, ask_above
 from trader.exchange.replacing import replacement
 from trader.exchange.rows import Rows
 from trader.exchange.splits import apply_split
@@ -568,7 +568,7 @@ class Venue:
                 return named
             if request.type != "market" or not self.hours.open_at[self.index]:
                 return last
-        _, ask = quote_around(last, self.fill_model.half_spread_bps)
+        ask = ask_above(last, self.fill_model.half_spread_bps)
         if request.side == BUY:
             return ask
         return max(request.limit_price or ZERO, ask * self.rules.short_reserve_factor)
