@@ -118,7 +118,11 @@ async def test_faults_come_and_go(control: Raw, client: Raw) -> None:
     ("market/gap", {"symbol": "AAPL", "percent": -100}, "-99"), ("market/halt", {"symbol": "NOPE"}, "NOPE"),
     ("faults", {"faults": [], "rules": {"lulled": True}}, "the rules are"), ("rules", {"luld": "maybe"}, "bool"),
     ("rules", {"nothing": 1}, "the rules are"), ("market/halt", {}, "symbol"),
-    ("market/split", {"symbol": "AAPL", "ratio": 2}, "between two sessions"),
+    ("market/split", {"symbol": "AAPL", "ratio": 2}, "between two sessions"), ("step", {"cuont": 5}, "count, until_ns"),
+    ("speed", {"speed": True}, "positive number"), ("pause", {"for": 3}, "none"), ("restart", {"secs": 1}, "seconds"),
+    ("faults", {"seed": 10**30}, "$.seed"), ("faults", {"kind": "hang", "from_bar": 10**30}, "from_bar"),
+    ("faults", {"kind": "hang", "symbol": "NOPE"}, "the symbols are AAPL"), ("rules", {"gtc_days": -1}, "from 0"),
+    ("market/correct", {"symbol": "AAPL", "close": 1e300}, "close"),
 ])
 async def test_mistakes_are_named(control: Raw, path: str, body: dict[str, Any], what: str) -> None:
     status, answer = await control.ask("POST", f"/v1/{path}", body)
@@ -127,6 +131,8 @@ async def test_mistakes_are_named(control: Raw, path: str, body: dict[str, Any],
 
 
 async def test_rules_and_seeds_come_over_the_wire(server: ExchangeServer, control: Raw, client: Raw) -> None:
+    assert await done(control, "faults", seed=4, rules={"gtc_days": 30}) == {"ids": []}
+    assert (server.faults.seed, server.venue.rules.gtc_days) == (4, 30)
     _, rules = await control.ask("GET", "/v1/rules")
     assert (rules["slow_changes"], rules["luld"], rules["hard_to_borrow"]) == (False, False, [])
     _, short = await client.ask("POST", "/v2/orders", {

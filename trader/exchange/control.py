@@ -28,10 +28,18 @@ STEP = ("POST", "/v1/step")
 ControlHandler = Callable[["ExchangeServer", dict[str, Any]], dict[str, Any]]
 
 
+def only(body: dict[str, Any], *known: str) -> None:
+    """VenueError 400 for a field that nobody would look at."""
+    for name in body:
+        if name not in known:
+            raise refusal("malformed", detail=f"unknown field {name}; the fields are {', '.join(known) or 'none'}")
+
+
 def wish_of_step(server: ExchangeServer, body: dict[str, Any]) -> Callable[[], bool]:
     """What `step` wants, as a question to ask before each bar."""
     if server.pace.running:
         raise refusal("running")
+    only(body, "count", "until_ns")
     until = body.get("until_ns")
     count = body.get("count", 1 if until is None else MAX_STEPS)
     if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_STEPS:
@@ -69,8 +77,10 @@ def step(server: ExchangeServer, request: Request, reply: Reply) -> None:
 
 def set_speed(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     """Real time × ``speed``, or ``lockstep``."""
+    only(body, "speed")
+    speed = body.get("speed", "")
     try:
-        server.pace.set_speed(body.get("speed", ""))
+        server.pace.set_speed("" if isinstance(speed, bool) else speed)
     except ValueError as error:
         raise refusal("malformed", detail=str(error)) from None
     return progress(server)
@@ -78,12 +88,14 @@ def set_speed(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
 
 def pause(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     """Let time stand still; requests are answered all the same."""
+    only(body)
     server.pace.set_paused(True)
     return progress(server)
 
 
 def resume(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     """Let time go on."""
+    only(body)
     server.pace.set_paused(False)
     return progress(server)
 
@@ -191,6 +203,7 @@ def post_streams(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]
 
 def post_restart(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     """Break every client's connection and be away for ``seconds`` (0.5 unless given)."""
+    only(body, "seconds")
     seconds = body.get("seconds", 0.5)
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= 3600:
         raise refusal("malformed", detail="seconds must be a number from 0 to 3600")

@@ -21,8 +21,8 @@ Share = Annotated[float, Meta(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 BEFORE, AFTER = "before", "after"
-Bar = Annotated[int, Meta(ge=0)]
-Number = Annotated[int, Meta(ge=1)]
+Bar = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Number = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Method = Annotated[str, Meta(pattern="^(GET|POST|PUT|PATCH|DELETE)$")]
 Path = Annotated[str, Meta(pattern="^[/*]")]
 Side = Annotated[str, Meta(pattern="^(buy|sell)$")]

@@ -27,6 +27,7 @@ from trader.exchange.fault_rules import FAULTS, AnyFault, Fault, MarketFault
 from trader.exchange.types import VenueRules
 from trader.utils.errors import UserError
 
+Seed = Annotated[int, Meta(ge=-(10**15), le=10**15)]
 MOST = 1_000_000                    # of any number in the rules
 
 
@@ -34,7 +35,7 @@ class FaultScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A seed, the faults, and changes of the venue's rules."""
 
     faults: list[AnyFault] = []
-    seed: int = 0
+    seed: Seed = 0
     rules: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
@@ -77,8 +78,8 @@ def read_faults(value: Any) -> list[Fault]:
 
 
 def read_script(value: dict[str, Any]) -> FaultScript:
-    """A script from JSON values: one with ``faults``, or a single fault; ValueError names the field."""
-    body = value if "faults" in value else {"faults": [value]}
+    """A script from JSON values: one with ``faults``, ``seed`` or ``rules``, or one fault; ValueError for others."""
+    body = value if value.keys() & set(FaultScript.__struct_fields__) else {"faults": [value]}
     try:
         return msgspec.convert(body, FaultScript)
     except msgspec.ValidationError as error:

@@ -64,7 +64,7 @@ class SplitShares(Event, frozen=True, kw_only=True, tag="split"):
 class Correct(Event, frozen=True, kw_only=True, tag="correct"):
     """A trade of the last bar was reported wrongly: its close becomes ``close``, its extremes follow."""
 
-    close: Annotated[float, Meta(gt=0.0)]
+    close: Annotated[float, Meta(ge=0.0001, le=10_000_000.0)]
 
 
 class CancelTrade(Event, frozen=True, tag="cancel_trade"):
@@ -80,7 +80,7 @@ def read_event(name: str, arguments: dict[str, Any]) -> AnyEvent:
     if name not in EVENTS:
         raise ValueError(f"there is no event {name!r}; the events are {', '.join(EVENTS)}")
     try:
-        event: AnyEvent = msgspec.convert({"event": name, **arguments}, AnyEvent)
+        event: AnyEvent = msgspec.convert({**arguments, "event": name}, AnyEvent)
     except msgspec.ValidationError as error:
         raise ValueError(f"{name}: {error}") from None
     return event
