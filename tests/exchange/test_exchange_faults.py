@@ -489,6 +489,24 @@ async def test_a_restart_on_the_same_port(server: ExchangeServer, client: Raw) -
     again.writer.close()
 
 
+async def test_a_restart_waits_for_its_port(server: ExchangeServer, client: Raw) -> None:
+    """Who takes the port while the venue is away delays its return, and does not end it."""
+    taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    server.port = taken.sockets[0].getsockname()[1]
+    server.restart(0.0)
+    assert await settled(lambda: server.connections, 0) == 0
+    await asyncio.sleep(0.05)                   # its first attempt
+    taken.close()
+    await taken.wait_closed()
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            again = await Raw.to(server.port)
+            break
+        await asyncio.sleep(0.02)
+    assert (await again.ask("GET", "/v2/clock"))[0] == 200
+    again.writer.close()
+
+
 async def test_the_script_halts_a_symbol(server: ExchangeServer, client: Raw) -> None:
     arm(server, {"kind": "market_event", "event": "halt", "arguments": {"symbol": "AAPL"}, "from_bar": 1},
         {"kind": "market_event", "event": "resume", "arguments": {"symbol": "AAPL"}, "from_bar": 3})

@@ -45,6 +45,7 @@ from trader.exchange.websocket import Talk, WebSocket
 from trader.utils.errors import UserError
 
 LOOPBACK = "127.0.0.1"
+RETRY_SECONDS = 0.2             # between attempts to have the port again after a restart
 ROUTES = {**TRADING_ROUTES, **DATA_ROUTES}
 DATA_PATHS = frozenset({"/v2/iex", "/v2/sip"})
 
@@ -214,7 +215,12 @@ class ExchangeServer:
         main, self._main = self._main, None
         await _shut(main, self._clients)
         await asyncio.sleep(seconds)
-        await self._open()
+        while self._main is None:
+            try:
+                await self._open()
+            except UserError as error:              # somebody took the port meanwhile
+                log.error("the exchange waits to come back: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
 
     # --- time -----------------------------------------------------------------------------------------------
 
