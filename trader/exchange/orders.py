@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trader.core.clock import DAY_NS
+from trader.core.clock import DAY_NS, SECOND_NS
 from trader.core.money import to_tick
 from trader.exchange.checks import Situation
 from trader.exchange.desk import Desk
@@ -28,7 +28,7 @@ def new_order(
         works, session = hours.open_at[index], hours.next_session[index]
     side, kind = request.side, request.type
     if time_in_force == "gtc":
-        expires_ns = now_ns + situation.rules.gtc_days * DAY_NS
+        expires_ns = now_ns - now_ns % SECOND_NS + situation.rules.gtc_days * DAY_NS
     else:                           # 0 where the stored bars do not reach so far
         expires_ns = hours.closes_ns[session] if session < hours.sessions else 0
     status = "new" if works and time_in_force != "opg" else "accepted"

@@ -190,15 +190,19 @@ def text(value: Decimal | None) -> str | None:
     return "0" if written == "-0" else written
 
 
-@lru_cache(maxsize=4096)
 def rfc3339(ns: int) -> str | None:
     """A moment in UTC with as many digits as it needs; None for 0, which stands for never."""
     if not ns:
         return None
     seconds, rest = divmod(ns, SECOND_NS)
+    return f"{_second(seconds)}.{rest:09d}".rstrip("0") + "Z" if rest else _second(seconds) + "Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    """A second since 1970 in ISO 8601."""
     days, second = divmod(seconds, _DAY_SECONDS)
-    whole = f"{_date(days)}T{_MINUTES[second // 60]}:{second % 60:02d}"
-    return f"{whole}.{rest:09d}".rstrip("0") + "Z" if rest else whole + "Z"
+    return f"{_date(days)}T{_MINUTES[second // 60]}:{second % 60:02d}"
 
 
 @lru_cache(maxsize=512)
