@@ -617,6 +617,29 @@ async def test_a_log_is_a_script_that_hits_the_same_again(tmp_path: Path) -> Non
         load_fault_script(path)
 
 
+async def test_what_was_armed_on_the_way_is_replayed_from_there(tmp_path: Path) -> None:
+    """Matches of a fault that came late count from its bar on, in the replay as well."""
+    path, told = tmp_path / "hits.jsonl", []
+    for _ in range(2):
+        log = io.StringIO()
+        script = load_fault_script(path, ("AAPL",)) if path.exists() else None
+        venue = Venue(panel_of({"AAPL": [CALM] * 24}), start_index=1, fill_model=FREE)
+        server = ExchangeServer(venue, faults=script, fault_log=log)
+        await server.start()
+        client, control = await Raw.to(server.port), await Raw.to(server.control_port)
+        found = []
+        for bar in range(8):
+            if bar == 4 and script is None:
+                await control.ask("POST", "/v1/faults", {"kind": "server_error", "status": 503, "skip": 1, "count": 2})
+            found.append((await client.ask("GET", "/v2/clock"))[0])
+            server.advance()
+        await server.stop()
+        path.write_text(log.getvalue())
+        told.append((found, hits_of(log.getvalue())))
+    assert told[0][0] == [200] * 5 + [503] * 2 + [200]
+    assert told[1] == told[0]
+
+
 def hits_of(log: str) -> list[tuple[object, ...]]:
     """What was hit, without the numbers of the faults."""
     return [(hit["kind"], hit["bar"], hit["what"]) for hit in map(json.loads, log.splitlines())]
@@ -673,7 +696,10 @@ def test_fields_are_changed_in_copies() -> None:
     assert remove_field(body, "list.a")["list"] == [{}, {}]
     assert set_field(body, "no.way", 1) == body
     assert shift_moments(body, 60)["order"]["created_at"] == "2024-01-08T14:31:00Z"
-    assert shift_moments(body, 2)["t"] == 2_000_000_005
+    assert shift_moments({"t": 10**18, "expires_at": "2024-01-08T14:30:00Z"}, 2) == {
+        "t": 10**18 + 2 * 10**9, "expires_at": "2024-01-08T14:30:02Z",
+    }
+    assert shift_moments({"timestamp": [1_704_724_200, 1_704_725_100]}, -60)["timestamp"][1] == 1_704_725_040
     assert body["order"]["status"] == "new"
 
 

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 MOMENTS = frozenset({
-    "timestamp", "at", "t", "created_at", "updated_at", "submitted_at", "filled_at", "expired_at", "canceled_at",
-    "replaced_at", "failed_at", "transaction_time", "next_open", "next_close",
+    "timestamp", "at", "t", "created_at", "updated_at", "submitted_at", "filled_at", "expired_at", "expires_at",
+    "canceled_at", "replaced_at", "failed_at", "transaction_time", "next_open", "next_close",
 })
 _NS = 10**9
+_MOST_SECONDS = 10**11             # larger numbers are no seconds but nanoseconds
 
 
 def set_field(body: Any, path: str, value: Any) -> Any:
@@ -36,7 +37,7 @@ def _changed(body: Any, steps: list[str], change: Any) -> Any:
 
 
 def shift_moments(body: Any, seconds: float) -> Any:
-    """A copy in which every moment is so many seconds later; moments are RFC 3339 texts or whole ns."""
+    """A copy in which every moment is so many seconds later; moments are RFC 3339 texts, whole seconds or ns."""
     if isinstance(body, list):
         return [shift_moments(item, seconds) for item in body]
     if not isinstance(body, dict):
@@ -48,8 +49,10 @@ def shift_moments(body: Any, seconds: float) -> Any:
 
 
 def _shifted(value: Any, seconds: float) -> Any:
+    if isinstance(value, list):
+        return [_shifted(item, seconds) for item in value]
     if isinstance(value, int) and not isinstance(value, bool):
-        return value + int(seconds * _NS)
+        return value + int(seconds * (_NS if abs(value) >= _MOST_SECONDS else 1))
     if not isinstance(value, str):
         return shift_moments(value, seconds)
     try:
