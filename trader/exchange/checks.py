@@ -224,7 +224,7 @@ def check_geometry(request: OrderRequest, situation: Situation) -> None:
         stop = request.stop_price
         if stop is not None and (stop <= last if up else stop >= last):
             detail = f"stop price must be {'greater' if up else 'less'} than the current price"
-            raise refusal("unprocessable", {"base_price": str(last)}, detail=detail)
+            raise refusal("unprocessable", {"base_price": _written(last)}, detail=detail)
         return
     base = request.take_profit if oco else request.limit_price
     if base is None:
@@ -237,12 +237,17 @@ def check_geometry(request: OrderRequest, situation: Situation) -> None:
             check_beyond("stop_loss.stop_price", request.stop_loss, last, above=not up)
 
 
+def _written(value: Decimal) -> str:
+    """A number in a refusal: nine places at most, no exponent, no trailing zeros."""
+    return format(value.quantize(MICRO_SHARE).normalize(), "f")
+
+
 def check_beyond(field: str, price: Decimal, base: Decimal, *, above: bool) -> None:
     """A price is at least a cent above its base, or below."""
     if (price - base if above else base - price) < CENT:
         sign, word = ("+", ">=") if above else ("-", "<=")
         detail = f"{field} must be {word} base_price {sign} 0.01"
-        raise refusal("unprocessable", {"base_price": str(base)}, detail=detail)
+        raise refusal("unprocessable", {"base_price": _written(base)}, detail=detail)
 
 
 def check_position(request: OrderRequest, situation: Situation) -> None:
@@ -267,10 +272,10 @@ def check_position(request: OrderRequest, situation: Situation) -> None:
     if requested > available:
         related = list(situation.mine.orders)
         facts = {
-            "available": str(available), "existing_qty": str(existing),
-            "held_for_orders": str(held), "symbol": request.symbol, "related_orders": related,
+            "available": _written(available), "existing_qty": _written(existing),
+            "held_for_orders": _written(held), "symbol": request.symbol, "related_orders": related,
         }
-        raise refusal("qty_available", facts, requested=requested, available=available)
+        raise refusal("qty_available", facts, requested=_written(requested), available=_written(available))
 
 
 def check_shorting(request: OrderRequest, situation: Situation) -> None:
@@ -353,7 +358,7 @@ def check_buying_power(request: OrderRequest, situation: Situation) -> None:
         raise refusal("closing_only")
     power = situation.figures.buying_power()
     if cost > power:
-        raise refusal("buying_power", {"buying_power": str(power), "cost_basis": str(cost)})
+        raise refusal("buying_power", {"buying_power": _written(power), "cost_basis": _written(cost)})
 
 
 ShapeCheck = Callable[[OrderRequest], None]
