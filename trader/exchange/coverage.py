@@ -46,7 +46,7 @@ BY_FAULT, BY_RULE = "by the fault `status`", "by the rule `{}`"
 HOW = {
     **dict.fromkeys(("accepted_for_bidding", "stopped", "calculated", "pending_review"), BY_FAULT),
     "suspended": "while the symbol is halted", "accepted": "outside its hours",
-    "held": "legs until their entry is filled",
+    "held": "legs until their entry is filled; by the rule `held_stops` stops while their target works",
     "rejected": f"{BY_FAULT}; refusals are answers of the request", "done_for_day": BY_RULE.format("done_for_day"),
     "restated": "exits that shrink with their sibling, splits", "replaced": "also by the fault `leg_replaced`",
     **dict.fromkeys((

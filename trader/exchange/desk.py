@@ -15,6 +15,7 @@ from trader.exchange.types import (
     OPEN_STATUSES,
     PENDING_STATUSES,
     QUEUED_STATUSES,
+    UNSEEN_STATUSES,
     ZERO,
     Activity,
     Change,
@@ -136,9 +137,11 @@ class Desk:
         order.reserved = amount
 
     def announce(self, event: str, order: VenueOrder, ts_ns: int) -> None:
-        """Append a trade update with a copy of the order as it stands."""
+        """Append a trade update with a copy of the order as it stands; what a shadow does unseen is not told."""
         order.updated_ns = ts_ns
         self.dirty.add(order.id)
+        if order.shadow and event in UNSEEN_STATUSES:
+            return
         self.event_count = seq = self.event_count + 1
         self.events.append(VenueEvent(seq, event, self.ids.next(), ts_ns, order.__copy__()))
 
@@ -183,6 +186,15 @@ class Desk:
             book.turn(order, kind)
         order.working_type = kind
         self.dirty.add(order.id)
+
+    def step_forward(self, order: VenueOrder, ts_ns: int) -> None:
+        """A touched stop leaves the shadow of its target and takes the target's place."""
+        order.shadow = False
+        self.dirty.add(order.id)
+        for target in self.siblings(order):
+            target.replaced_by = order.id
+            self.retire(target, "replaced", ts_ns)
+            self.announce("replaced", target, ts_ns)
 
     def open_up(self, order: VenueOrder, ts_ns: int) -> None:
         """An order that was queued, held or put aside starts to work."""
@@ -247,6 +259,7 @@ class Desk:
                 new.filled_qty, new.filled_value = old.filled_qty, old.filled_value
                 new.filled_avg_price, new.commission = old.filled_avg_price, old.commission
                 new.working_type = old.working_type if old.stop_price == new.stop_price else new.working_type
+                new.shadow = old.shadow
                 new.legs, new.parent_id = old.legs, old.parent_id       # a leg may have been replaced meanwhile
                 new.exits = tuple(new.id if exit_id == old.id else exit_id for exit_id in old.exits)
                 new.status = "new"

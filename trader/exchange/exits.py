@@ -12,8 +12,10 @@ from trader.exchange.types import OPPOSITE, SIGN, ZERO, OrderRequest, VenueOrder
 _NEAR_A_DOLLAR = 1.001          # above it ticks are cents for certain
 
 
-def entry_legs(entry: VenueOrder, request: OrderRequest, ids: IdSource, known: int) -> list[VenueOrder]:
-    """Held exits of an entry, linked both ways; ``known`` orders exist already."""
+def entry_legs(
+    entry: VenueOrder, request: OrderRequest, ids: IdSource, known: int, held_stops: bool
+) -> list[VenueOrder]:
+    """Held exits of an entry, linked both ways; ``known`` orders exist already. See `VenueRules` on ``held_stops``."""
     side, profit, loss = OPPOSITE[entry.side], request.take_profit, request.stop_loss
     legs: list[VenueOrder] = []
     if profit is not None:
@@ -23,14 +25,19 @@ def entry_legs(entry: VenueOrder, request: OrderRequest, ids: IdSource, known: i
     entry.legs = exits = tuple([leg.id for leg in legs])
     for leg in legs:
         leg.exits = exits
+    if held_stops and len(legs) > 1:
+        legs[-1].shadow = True
     return legs
 
 
-def oco_leg(order: VenueOrder, request: OrderRequest, ids: IdSource, known: int) -> list[VenueOrder]:
+def oco_leg(
+    order: VenueOrder, request: OrderRequest, ids: IdSource, known: int, held_stops: bool
+) -> list[VenueOrder]:
     """The stop that excludes the OCO's limit order; both work at once."""
     leg = _leg(order, ids, known + 2, order.side, order.status, request.stop_loss_limit, request.stop_loss)
     order.legs = (leg.id,)
     order.exits = leg.exits = (order.id, leg.id)
+    leg.shadow = held_stops
     return [leg]
 
 

@@ -162,11 +162,21 @@ class Matcher:
                 continue
             if order.collar_price is not None:
                 becomes, order.limit_level = "limit", float(order.collar_price)
+            shadow = order.shadow
+            if shadow:
+                self._desk.step_forward(order, self._moment(position))
             self._desk.turn(order, becomes)
             if becomes == "market" or order.sign * (order.limit_level - price) >= 0.0:
                 self._fill(order, position, price, True)        # it takes what is there, up to its limit
             else:
                 self._expect(order, position)
+            if shadow and order.status == "new":
+                self._desk.announce("new", order, self._moment(position))
+
+    def _moment(self, position: float) -> int:
+        """When the path is there, ns."""
+        start, end = self._bar.start_ns, self._bar.end_ns
+        return start + int((end - start) * (position / END))
 
     def _expect(self, order: VenueOrder, start: float) -> None:
         """Queue an order's first touch from ``start`` on, if it has one that counts."""
@@ -209,7 +219,7 @@ class Matcher:
 
     def _fill(self, order: VenueOrder, position: float, reference: float, immediate: bool) -> None:
         """Fill what the bar's volume allows at the price that the market had, or cancel what has nothing to close."""
-        bar = self._bar
+        bar = self._bar                 # the moment is worked out in place: every fill comes by here
         ts_ns = bar.start_ns + int((bar.end_ns - bar.start_ns) * (position / END)) if position else bar.start_ns
         if order.qty is None:
             self._price_notional(order, reference, immediate)

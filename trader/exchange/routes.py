@@ -72,7 +72,10 @@ def post_order(venue: Venue, request: Request, _: str) -> Response:
 
 
 def get_orders(venue: Venue, request: Request, _: str) -> Response:
-    """Orders by status, time, side and symbol; a leg whose parent is not in the answer stands for itself."""
+    """Orders by status, time, side and symbol; a leg whose parent is not in the answer stands for itself.
+
+    Among the open ones a stop in its target's shadow does not (`VenueRules.held_stops`).
+    """
     query = request.query
     status = choice(query, "status", "open", ("open", "closed", "all"))
     classes = symbols(query, "asset_class")
@@ -88,6 +91,7 @@ def get_orders(venue: Venue, request: Request, _: str) -> Response:
         if (after is None or order.created_ns > after) and (until is None or order.created_ns < until)
         and (not wanted or order.symbol in wanted) and (not side or order.side == side)
         and (first is None or order.number > first) and (last is None or order.number < last)
+        and not (order.shadow and status == "open" and order.unseen)
     ]
     nested = truth(query, "nested")
     if nested:

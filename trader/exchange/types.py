@@ -27,6 +27,8 @@ BOOK_STATUSES = ASIDE_STATUSES | {
 OPEN_STATUSES = BOOK_STATUSES | {"held", "pending_new"}
 # Out of the client's hands until the venue has settled an earlier wish.
 PENDING_STATUSES = frozenset({"pending_new", "pending_cancel", "pending_replace"})
+# What a stop in the shadow of its target does unseen: it is shown as ``held``.
+UNSEEN_STATUSES = BOOK_STATUSES - PENDING_STATUSES
 # Waiting for a session to open.
 QUEUED_STATUSES = frozenset({"accepted", "done_for_day"})
 
@@ -72,6 +74,7 @@ class VenueOrder(msgspec.Struct, gc=False):
     orders of which only one may fill (take-profit and stop of one bracket), ``session`` the session after which
     a day order expires, ``closing`` an order that may only reduce a position. ``collar_price`` bounds what a
     touched stop may pay. A trailing stop keeps its best price so far in ``hwm``; its ``stop_price`` follows.
+    A stop in the ``shadow`` of its target works as every other and is shown as ``held`` until it is touched.
     """
 
     id: str
@@ -118,6 +121,7 @@ class VenueOrder(msgspec.Struct, gc=False):
     replaces: str | None = None
     legs: tuple[str, ...] = ()
     exits: tuple[str, ...] = ()
+    shadow: bool = False
 
     if TYPE_CHECKING:
         def __copy__(self) -> VenueOrder:
@@ -127,6 +131,11 @@ class VenueOrder(msgspec.Struct, gc=False):
     def is_open(self) -> bool:
         """Whether it can still trade."""
         return self.status in OPEN_STATUSES
+
+    @property
+    def unseen(self) -> bool:
+        """Whether it works without being shown to."""
+        return self.shadow and self.status in UNSEEN_STATUSES
 
     @property
     def remaining(self) -> Decimal:
@@ -245,6 +254,10 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     till cancelled end after ``gtc_days``. With ``luld`` a symbol whose bar opens beyond its price bands pauses for five
     minutes, one bar at least (`trader.exchange.luld`). Symbols in ``ipo`` are new issues: limit orders only.
     Without ``recent_sip`` REST has no SIP data of the last 15 minutes, as on Alpaca's free plan.
+
+    With ``held_stops`` a stop beside a take-profit (bracket, OCO) is shown as Alpaca shows it: it stays ``held`` while
+    the target works, is told of and listed as open by itself no more than a held leg, and triggers as ever; touched,
+    it takes the place of the target, which is ``replaced`` by it. It is ``new`` only where it then rests.
     """
 
     margin_multiplier: Decimal = Decimal(2)
@@ -261,3 +274,4 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     luld: bool = False
     ipo: frozenset[str] = frozenset()
     recent_sip: bool = True
+    held_stops: bool = False

@@ -269,7 +269,7 @@ class Venue:
         legs: Sequence[VenueOrder] = ()
         if request.order_class != "simple":
             make_legs = oco_leg if request.order_class == "oco" else entry_legs
-            legs = make_legs(order, request, desk.ids, len(desk.orders))
+            legs = make_legs(order, request, desk.ids, len(desk.orders), self.rules.held_stops)
         desk.enter(order)
         desk.announce(order.status, order, self.now_ns)
         for leg in legs:

@@ -14,7 +14,15 @@ from trader.core.days import NEW_YORK
 from trader.exchange.errors import refusal
 from trader.exchange.identifiers import asset_id
 from trader.exchange.params import DECIMAL
-from trader.exchange.types import Activity, Configurations, Entry, OrderRequest, VenueEvent, VenueOrder
+from trader.exchange.types import (
+    UNSEEN_STATUSES,
+    Activity,
+    Configurations,
+    Entry,
+    OrderRequest,
+    VenueEvent,
+    VenueOrder,
+)
 from trader.exchange.venue import Venue
 from trader.exchange.views import AccountView, PositionView
 
@@ -264,11 +272,13 @@ class OrderJson(msgspec.Struct, gc=False):
 def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> OrderJson:
     """An order; ``legs`` are nested when given."""
     kind, side, created, updated = order.type, order.side, order.created_ns, order.updated_ns
-    submitted = rfc3339(created)
+    submitted, status = rfc3339(created), order.status
+    if order.shadow and status in UNSEEN_STATUSES:
+        status = "held"
     shown = OrderJson(
         order.id, order.client_order_id, submitted, submitted if updated == created else rfc3339(updated), submitted,
         rfc3339(order.expires_ns), asset_id(order.symbol), order.symbol, text(order.qty), text(order.filled_qty),
-        order.order_class, kind, kind, side, order.time_in_force, text(order.limit_price), order.status,
+        order.order_class, kind, kind, side, order.time_in_force, text(order.limit_price), status,
         f"{side}_to_close" if order.closing else f"{side}_to_open", text(order.commission),
     )
     if (                            # what has happened to it
