@@ -5,31 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import pytest
 from fault_broker import until
+from lockstep_desk import SYMBOLS, Desk, lockstep
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
-from trader.core import events as ev
 from trader.core.book import Book
-from trader.core.clock import MINUTE_NS, SystemClock
-from trader.core.commands import Cancel, CancelAll, Submit
+from trader.core.clock import MINUTE_NS
+from trader.core.commands import Cancel, CancelAll
 from trader.core.orders import OrderState
 from trader.core.panel import BarPanel
 from trader.core.sessions import bar_grid
-from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue
-from trader.execution.broker_api import AlpacaBroker
-from trader.execution.order_manager import OrderManager
 from trader.execution.protected_positions import ProtectedPositionManager
 from trader.execution.reconciliation import ReconciliationEngine
-from trader.execution.trade_stream import TradeUpdateStream, stream_url
-
-SYMBOLS = ("AAPL", "MSFT")
 
 
 def walk(count: int = 78, seed: int = 3) -> BarPanel:
@@ -42,71 +34,11 @@ def walk(count: int = 78, seed: int = 3) -> BarPanel:
     return BarPanel(SYMBOLS, "15Min", ts, ts + 15 * MINUTE_NS, open_, high, low, close, np.full((count, 2), 4000.0))
 
 
-@dataclass
-class Desk:
-    """One session's parts around a book."""
-
-    server: ExchangeServer
-    book: Book
-    broker: AlpacaBroker
-    orders: OrderManager
-    stream: TradeUpdateStream
-    reconciler: ReconciliationEngine
-    states: list[str] = field(default_factory=list)
-
-    async def carry_out(self, *commands: Any) -> None:
-        for command in commands:
-            for event in await self.orders.execute(command):
-                self.book.apply(event)  # type: ignore[arg-type]
-
-    async def heard(self) -> None:
-        """Until every trade update of the venue has come through."""
-        await asyncio.wait_for(self.stream.wait_processed(self.server.venue.desk.event_count), 10)
-
-    async def enter(self, name: str, symbol: str, quantity: int, side: str = "buy", **fields: Any) -> None:
-        self.book.apply(ev.OrderIntent(
-            ts=1, client_order_id=name, symbol=symbol, side=side, quantity=Decimal(quantity),
-            role="entry" if side == "buy" else "exit", strategy="t", signal_price=100.0))
-        self.book.apply(ev.RiskVerdict(ts=1, client_order_id=name, symbol=symbol, action="allow", checks=(),
-                                       quantity_asked=Decimal(quantity), quantity=Decimal(quantity)))
-        self.book.apply(ev.OrderSubmitting(ts=1, client_order_id=name))
-        await self.carry_out(
-            Submit(client_order_id=name, symbol=symbol, side=side, quantity=Decimal(quantity), **fields))
-
-    def agree(self) -> None:
-        """Cash and positions are equal on both sides, to the last digit."""
-        accounts = self.server.venue.accounts_book
-        held = {symbol: position.quantity for symbol, position in self.book.positions.items()}
-        assert held == {symbol: holding.qty for symbol, holding in accounts.holdings.items() if holding.qty}
-        assert self.book.cash == accounts.cash
-
-
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     model = RealisticFillSimulator(commission_per_share=0.005, max_participation=0.05)
-    server = ExchangeServer(Venue(walk(), start_index=1, cash=Decimal(100_000), fill_model=model))
-    await server.start()
-    url = f"http://127.0.0.1:{server.port}"
-    book = Book(SYMBOLS, Decimal(100_000))
-    broker = AlpacaBroker("key", "secret", url)
-    orders = OrderManager(broker, SystemClock(), deliver=book.apply)  # type: ignore[arg-type]
-    states: list[str] = []
-
-    def on_update(raw: dict[str, Any]) -> None:
-        for event in orders.on_trade_update(raw):
-            book.apply(event)  # type: ignore[arg-type]
-
-    stream = TradeUpdateStream(
-        "key", "secret", stream_url(url), on_update, lambda state, detail: states.append(state), backoff_s=(0.02, 0.1))
-    reconciler = ReconciliationEngine(broker, book, booked=orders.booked, confirm_after=0)
-    running = asyncio.create_task(stream.run())
-    await until(lambda: "up" in states)
-    yield Desk(server, book, broker, orders, stream, reconciler, states)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await orders.close()
-    await broker.close()
-    await server.stop()
+    async with lockstep(Venue(walk(), start_index=1, cash=Decimal(100_000), fill_model=model)) as there:
+        yield there
 
 
 async def test_books_agree_after_every_bar(desk: Desk) -> None:

@@ -23,7 +23,10 @@ class Broker(Protocol):
 
     async def get_account(self) -> BrokerAccount: ...
     async def get_positions(self) -> list[BrokerPosition]: ...
-    async def get_orders(self, status: str = "open") -> list[BrokerOrder]: ...
+    async def get_orders(
+        self, status: str = "open", *, symbols: Sequence[str] | None = None
+    ) -> list[BrokerOrder]: ...
+    async def get_order(self, broker_order_id: str) -> BrokerOrder | None: ...
     async def get_order_by_client_id(self, client_order_id: str) -> BrokerOrder | None: ...
     async def get_fill_activities(self, after_ns: int | None = None) -> list[BrokerFill]: ...
 
@@ -145,6 +148,7 @@ class ReconciliationEngine:
         positions = await self._broker.get_positions()
         orders = await self._broker.get_orders("open")
         local = self._view()
+        orders += await self._groups_of_strangers(orders, local)
         absent: set[str] = set()
         shown = {order.client_order_id for order, _ in flatten(orders)}
         for order in local.orders.values():
@@ -153,14 +157,35 @@ class ReconciliationEngine:
             found = await self._broker.get_order_by_client_id(order.client_order_id)
             if found is None:
                 absent.add(order.client_order_id)
-            else:
+            while found is not None:
                 orders.append(found)
+                found = await self._successor(found, orders)
         broker = BrokerView(account.cash, tuple(positions), tuple(orders), (), frozenset(absent))
         differences = diff(local, broker)
         if any(d.type == "quantity" and d.subject == "order" for d in differences):
             fills = await self._broker.get_fill_activities(self._fills_after())
             broker = BrokerView(broker.cash, broker.positions, broker.orders, tuple(fills), broker.absent)
         return ReconciliationReport(self._clock.now_ns(), tuple(differences), local, broker)
+
+    async def _groups_of_strangers(self, orders: list[BrokerOrder], local: LocalView) -> list[BrokerOrder]:
+        """The groups of exits that stand alone and that our books lack.
+
+        While a target works, Alpaca lists the stop beside it, which it holds, under their parent alone, and a parent
+        that is filled not among the open orders.
+        """
+        known = local.orders
+        alone = [o for o in orders if o.order_class != "simple" and not o.legs and o.client_order_id not in known]
+        if not alone:
+            return []
+        ids = {order.id for order in alone}
+        every = await self._broker.get_orders("all", symbols=sorted({order.symbol for order in alone}))
+        return [parent for parent in every if any(leg.id in ids for leg in parent.legs)]
+
+    async def _successor(self, order: BrokerOrder, shown: Iterable[BrokerOrder]) -> BrokerOrder | None:
+        """What replaced an order, unless it is shown anyway: no list of open orders has a stop that is held."""
+        if not order.replaced_by or any(other.id == order.replaced_by for other, _ in flatten(shown)):
+            return None
+        return await self._broker.get_order(order.replaced_by)
 
     def _view(self) -> LocalView:
         state = self._local() if callable(self._local) else self._local
@@ -184,10 +209,10 @@ class ReconciliationEngine:
 
 
 def _accounted_for(report: ReconciliationReport) -> list[BrokerOrder]:
-    """Orders with fills on which both sides agree: the stream can bring nothing older about them."""
+    """Orders on whose fills both sides agree: the stream can bring nothing older about them."""
     found = []
     for order, _ in report.broker.flat_orders():
         ours = report.local.orders.get(order.client_order_id)
-        if ours is not None and order.filled_quantity and ours.filled_quantity == order.filled_quantity:
+        if ours is not None and ours.filled_quantity == order.filled_quantity:
             found.append(order)
     return found

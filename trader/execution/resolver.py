@@ -5,7 +5,7 @@ Events that no message brought have ids made of what they say, so that resolving
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -16,7 +16,7 @@ from trader.core.orders import TERMINAL, OrderState
 from trader.execution.broker_records import BrokerFill, BrokerOrder
 from trader.execution.discrepancies import CASH_TOLERANCE, BrokerView, Discrepancy, LocalOrder, LocalPosition, LocalView
 from trader.execution.discrepancies import diff as compare
-from trader.execution.translate import leg_events, standing
+from trader.execution.translate import leg_events, replacement, standing
 
 _SIGN = {"buy": 1, "sell": -1}
 
@@ -41,19 +41,21 @@ def resolve(local: LocalView, broker: BrokerView, discrepancies: Iterable[Discre
     work = _Work(ts)
     by_broker_id = {order.broker_order_id: order for order in local.orders.values() if order.broker_order_id}
     pairs = {order.client_order_id: (order, parent) for order, parent in broker.flat_orders()}
+    shown = {order.id: order for order, _ in pairs.values()}
     fills: dict[str, list[BrokerFill]] = {}
     for fill in broker.fills:
         fills.setdefault(fill.order_id, []).append(fill)
     names = dict.fromkeys(d.key for d in discrepancies if d.subject == "order")
-    # What became of an order's exits belongs to what became of the order: both are booked in one go.
+    # What became of an order's exits and successor belongs to what became of the order: all is booked in one go.
     for name in [n for n in names if n in pairs]:
         names.update(dict.fromkeys(leg.client_order_id for leg in pairs[name][0].legs))
+        names[_latest(pairs[name][0], shown).client_order_id] = None
     # What introduces others comes first: parents before their legs, successors before what they replaced.
     for name in sorted(names, key=lambda n: _rank(pairs.get(n))):
         if name in pairs:
             order, parent = pairs[name]
-            ours = local.orders.get(name) or _take_in(work, order, parent, by_broker_id.get(order.replaces))
-            _align(work, ours, order, fills.get(order.id, []))
+            ours = local.orders.get(name) or _take_in(work, order, parent, _replaced(order, shown, by_broker_id))
+            _align(work, ours, order, fills.get(order.id, []), _latest(order, shown))
         else:
             gone = ev.OrderCanceled(ts=ts, client_order_id=name, reason="the broker does not know it")
             work.say(gone, f"dropped {name}")
@@ -88,7 +90,30 @@ def _rank(pair: tuple[BrokerOrder, BrokerOrder | None] | None) -> int:
     return 0 if order.replaces else 1 if parent is None else 2
 
 
-def _align(work: _Work, ours: LocalOrder, order: BrokerOrder, fills: list[BrokerFill]) -> None:
+def _replaced(
+    order: BrokerOrder, shown: Mapping[str, BrokerOrder], ours: Mapping[str, LocalOrder]
+) -> LocalOrder | None:
+    """The order of ours that this one has replaced, perhaps by way of others."""
+    for _ in shown:
+        if order.replaces in ours or order.replaces not in shown:
+            break
+        order = shown[order.replaces]
+    return ours.get(order.replaces)
+
+
+def _latest(order: BrokerOrder, shown: Mapping[str, BrokerOrder]) -> BrokerOrder:
+    """What stands in an order's place now: itself, or the last that replaced it."""
+    for _ in shown:
+        if order.replaced_by not in shown:
+            break
+        order = shown[order.replaced_by]
+    return order
+
+
+def _align(
+    work: _Work, ours: LocalOrder, order: BrokerOrder, fills: list[BrokerFill], latest: BrokerOrder
+) -> None:
+    """Bring an order of ours to what the broker says; ``latest`` is what stands in its place now."""
     state = ours.state
     if state in (OrderState.SUBMITTING, OrderState.UNKNOWN):
         work.events += standing(order, work.ts)
@@ -96,7 +121,7 @@ def _align(work: _Work, ours: LocalOrder, order: BrokerOrder, fills: list[Broker
     _book_fills(work, ours, order, fills)
     if not order.is_open:
         if state not in TERMINAL and order.status != "filled":
-            end = _end(order, work.ts)
+            end = _end(order, latest, work.ts)
             if end is not None and end not in work.events and order.client_order_id not in work.succeeded:
                 work.say(end, f"{order.client_order_id} {order.status}")
         return
@@ -118,13 +143,11 @@ def _take_in(
 ) -> LocalOrder:
     """Make an order known that our books lack: as a successor, as a bracket's leg, or as a stranger."""
     if replaced is not None:
-        successor = ev.OrderReplaced(
-            ts=work.ts, client_order_id=replaced.client_order_id, new_client_order_id=order.client_order_id,
-            new_broker_order_id=order.id, quantity=order.quantity, limit_price=order.limit_price,
-            stop_price=order.stop_price,
-        )
         work.succeeded.add(replaced.client_order_id)
-        work.say(successor, f"{replaced.client_order_id} was replaced by {order.client_order_id}")
+        work.say(
+            replacement(replaced.client_order_id, order, work.ts),
+            f"{replaced.client_order_id} was replaced by {order.client_order_id}",
+        )
     elif parent is not None:
         work.events += [
             event for event, leg in zip(leg_events(parent, work.ts), parent.legs, strict=True) if leg.id == order.id
@@ -179,8 +202,10 @@ def _missing(ours: LocalOrder, fills: list[BrokerFill], gap: Decimal) -> list[Br
     return chosen
 
 
-def _end(order: BrokerOrder, ts: int) -> ev.Event | None:
+def _end(order: BrokerOrder, latest: BrokerOrder, ts: int) -> ev.Event | None:
     if order.status == "replaced":
+        if latest is not order:
+            return replacement(order.client_order_id, latest, ts)
         return ev.OrderCanceled(ts=ts, client_order_id=order.client_order_id, reason=f"replaced by {order.replaced_by}")
     last = standing(order, ts)[-1]
     return None if isinstance(last, ev.OrderAccepted | ev.LegKnown) else last

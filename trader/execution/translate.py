@@ -52,6 +52,15 @@ def leg_events(parent: BrokerOrder, ts: int) -> list[Event]:
     ]
 
 
+def replacement(client_order_id: str, successor: BrokerOrder, ts: int) -> OrderReplaced:
+    """That another order has taken the place of one of ours."""
+    return OrderReplaced(
+        ts=ts, client_order_id=client_order_id, new_client_order_id=successor.client_order_id,
+        new_broker_order_id=successor.id, quantity=successor.quantity, limit_price=successor.limit_price,
+        stop_price=successor.stop_price,
+    )
+
+
 class Translator:
     """Trade updates → events, remembering per order what only differences tell.
 
@@ -63,24 +72,26 @@ class Translator:
     def __init__(self) -> None:
         self._commission: dict[str, Decimal] = {}           # by broker order id
         self._booked: dict[str, Decimal] = {}               # filled quantity that a reconciliation booked
-        self._client_id: dict[str, str] = {}                # broker order id → client order id
+        self._known: dict[str, BrokerOrder] = {}            # as last seen, by broker order id
         self._legs: set[str] = set()
         self._replaced: set[str] = set()                    # announced as replaced, successor not seen yet
+        self._succeeded: set[str] = set()                   # replaced, and that was said
 
     def know(self, order: BrokerOrder) -> None:
         """An order and its legs as an answer over HTTP has shown them."""
-        self._client_id[order.id] = order.client_order_id
+        self._known[order.id] = order
         for leg in order.legs:
             self._legs.add(leg.id)
-            self._client_id[leg.id] = leg.client_order_id
+            self._known[leg.id] = leg
 
     def count(self, orders: Iterable[BrokerOrder]) -> None:
         """Orders as a reconciliation has just booked them: their fills and commission are accounted for."""
         for order in orders:
             self.know(order)
-            self._booked[order.id] = order.filled_quantity
-            if order.commission is not None:
-                self._commission[order.id] = order.commission
+            if order.filled_quantity:
+                self._booked[order.id] = order.filled_quantity
+                if order.commission is not None:
+                    self._commission[order.id] = order.commission
 
     def translate(self, raw: Any, ts: int) -> list[Event]:
         """The events of one trade update.
@@ -116,7 +127,7 @@ class Translator:
         accepted = _acceptance(order, ts)
         if order.replaces in self._replaced:
             self._replaced.discard(order.replaces)
-            return [self._replacement(self._client_id[order.replaces], order, ts), accepted]
+            return [self._replacement(order.replaces, order, ts), accepted]
         return [accepted]
 
     def _filled(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
@@ -151,7 +162,12 @@ class Translator:
 
     def _was_replaced(self, order: BrokerOrder, body: dict[str, Any], ts: int) -> list[Event]:
         if order.replaces and not order.replaced_by:                # the message speaks of the successor
-            return [self._replacement(self._client_id.get(order.replaces, ""), order, ts)]
+            return [self._replacement(order.replaces, order, ts)]
+        if order.id in self._succeeded:
+            return []
+        successor = self._known.get(order.replaced_by)
+        if successor is not None:       # the stop that was touched beside it, or a successor whose `new` came first
+            return [self._replacement(order.id, successor, ts)]
         self._replaced.add(order.id)                                # the successor introduces itself with `new`
         return []
 
@@ -176,7 +192,7 @@ class Translator:
     def _first_sight(self, order: BrokerOrder, event: str, ts: int) -> list[Event]:
         """What a message tells besides its event: that an order of ours is there, and a bracket's exits."""
         fresh: list[Event] = []
-        if order.id not in self._client_id and event not in _ACCEPTANCES:
+        if order.id not in self._known and event not in _ACCEPTANCES:
             fresh.append(_acceptance(order, ts))            # the stream was faster than the answer to the submit
         fresh += [
             known for known, leg in zip(leg_events(order, ts), order.legs, strict=True) if leg.id not in self._legs
@@ -184,11 +200,10 @@ class Translator:
         self.know(order)
         return fresh
 
-    def _replacement(self, old: str, new: BrokerOrder, ts: int) -> Event:
-        return OrderReplaced(
-            ts=ts, client_order_id=old, new_client_order_id=new.client_order_id, new_broker_order_id=new.id,
-            quantity=new.quantity, limit_price=new.limit_price, stop_price=new.stop_price,
-        )
+    def _replacement(self, old_id: str, new: BrokerOrder, ts: int) -> Event:
+        self._succeeded.add(old_id)
+        old = self._known.get(old_id)
+        return replacement(old.client_order_id if old else "", new, ts)
 
 
 def _acceptance(order: BrokerOrder, ts: int) -> OrderAccepted:
