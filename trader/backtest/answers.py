@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from trader.core import events as ev
+from trader.core.clock import whole_ms
 from trader.core.commands import Cancel, CancelAll, Command, Submit
 from trader.core.engine import Engine
 from trader.exchange.errors import VenueError
@@ -49,7 +50,7 @@ class InProcessBroker:
         return commands
 
     def _execute(self, command: Command) -> list[ev.AnyEvent]:
-        venue, now = self._venue, self._venue.now_ns
+        venue, now = self._venue, whole_ms(self._venue.now_ns)
         if isinstance(command, Submit):
             return self._submit(command, now)
         try:
@@ -97,43 +98,43 @@ def leg_known(leg: VenueOrder, parent: str, ts: int) -> ev.LegKnown:
     )
 
 
-def _fill(news: VenueEvent) -> ev.AnyEvent:
+def _fill(news: VenueEvent, ts: int) -> ev.AnyEvent:
     assert news.qty is not None
     assert news.price is not None
     order = news.order
     return ev.OrderFilled(
-        ts=news.ts_ns, client_order_id=order.client_order_id, execution_id=news.execution_id, symbol=order.symbol,
+        ts=ts, client_order_id=order.client_order_id, execution_id=news.execution_id, symbol=order.symbol,
         side=order.side, quantity=news.qty, price=news.price, commission=news.commission or 0 * news.qty,
     )
 
 
-def _new(news: VenueEvent) -> ev.AnyEvent | None:
+def _new(news: VenueEvent, ts: int) -> ev.AnyEvent | None:
     order = news.order
     if order.parent_id is None:                         # the answer to its submit has said so
         return None
-    return ev.OrderWorking(ts=news.ts_ns, client_order_id=order.client_order_id, quantity=order.qty)
+    return ev.OrderWorking(ts=ts, client_order_id=order.client_order_id, quantity=order.qty)
 
 
-def _restated(news: VenueEvent) -> ev.AnyEvent:
+def _restated(news: VenueEvent, ts: int) -> ev.AnyEvent:
     order = news.order
     return ev.OrderWorking(
-        ts=news.ts_ns, client_order_id=order.client_order_id, quantity=order.qty, limit_price=order.limit_price,
+        ts=ts, client_order_id=order.client_order_id, quantity=order.qty, limit_price=order.limit_price,
         stop_price=order.stop_price,
     )
 
 
-_TRANSLATE: dict[str, Callable[[VenueEvent], ev.AnyEvent | None]] = {
+_TRANSLATE: dict[str, Callable[[VenueEvent, int], ev.AnyEvent | None]] = {
     "new": _new,
     "accepted": _new,
     "fill": _fill,
     "partial_fill": _fill,
     "restated": _restated,
-    "canceled": lambda n: ev.OrderCanceled(ts=n.ts_ns, client_order_id=n.order.client_order_id),
-    "expired": lambda n: ev.OrderExpired(ts=n.ts_ns, client_order_id=n.order.client_order_id),
+    "canceled": lambda n, ts: ev.OrderCanceled(ts=ts, client_order_id=n.order.client_order_id),
+    "expired": lambda n, ts: ev.OrderExpired(ts=ts, client_order_id=n.order.client_order_id),
 }
 
 
 def translate(news: VenueEvent) -> ev.AnyEvent | None:
     """A trade update as a core event; None for what the engine knows or never asks for (replacements)."""
     handler = _TRANSLATE.get(news.event)
-    return None if handler is None else handler(news)
+    return None if handler is None else handler(news, whole_ms(news.ts_ns))

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
+MILLISECOND_NS = 1_000_000
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 DAY_NS = 86_400 * SECOND_NS
@@ -38,6 +39,15 @@ class VirtualClock:
     def advance_to(self, now_ns: int) -> None:
         """Move forward; time never runs backwards."""
         self._now_ns = max(self._now_ns, now_ns)
+
+
+def whole_ms(ns: int) -> int:
+    """The millisecond that a moment lies in.
+
+    Venues tell orders of one moment apart by microseconds. A virtual clock that took those over would show which of
+    two messages was heard first, which is never the same twice.
+    """
+    return ns // MILLISECOND_NS * MILLISECOND_NS
 
 
 def from_ns(ns: int) -> datetime:

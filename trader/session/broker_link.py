@@ -10,7 +10,7 @@ from typing import Any
 
 from trader.core import events as ev
 from trader.core.book import Book, Order
-from trader.core.clock import Clock, VirtualClock, to_ns
+from trader.core.clock import Clock, VirtualClock, to_ns, whole_ms
 from trader.core.commands import Submit
 from trader.core.orders import OrderState
 from trader.execution.broker_api import AlpacaBroker
@@ -93,7 +93,7 @@ class BrokerLink:
 
     def _on_update(self, raw: dict[str, Any]) -> None:
         if isinstance(self._clock, VirtualClock):
-            self._clock.advance_to(_moment(raw))
+            self._clock.advance_to(whole_ms(_moment(raw)))
         for event in self.orders.on_trade_update(raw):
             self._take(event)
 
