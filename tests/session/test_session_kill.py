@@ -103,10 +103,10 @@ def test_sessions_and_their_venue_die_many_times(home: Path) -> None:
 
 
 @contextlib.contextmanager
-def exchange_process(home: Path, file: Path) -> Iterator[tuple[str, str]]:
+def exchange_process(home: Path, file: Path, *rules: str) -> Iterator[tuple[str, str]]:
     """``alphatrade exchange serve`` in lock-step: its address and that of its control port."""
     words = ["exchange", "serve", "--home", str(home), "--symbols", "AAPL,MSFT", "--start", "2012-06-15",
-             "--speed", "lockstep", "--persist", str(file)]
+             "--speed", "lockstep", "--persist", str(file), *(word for rule in rules for word in ("--rule", rule))]
     with subprocess.Popen([sys.executable, "-m", "trader.cli.main", *words], env=environment(home), text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home.parent) as process:
         assert process.stdout is not None
@@ -118,10 +118,10 @@ def exchange_process(home: Path, file: Path) -> Iterator[tuple[str, str]]:
             process.terminate()
 
 
-def sessions_die_while_the_exchange_lives(home: Path, moments: int, seed: int) -> None:
+def sessions_die_while_the_exchange_lives(home: Path, moments: int, seed: int, *rules: str) -> None:
     rng = random.Random(seed)
     file = make_home(home) / "venue.db"
-    with exchange_process(home, file) as (url, control):
+    with exchange_process(home, file, *rules) as (url, control):
         for _ in range(moments):
             kill_at_a_random_moment(spawn(home, str(home), url, control, "100000", code=ELSEWHERE), rng)
         output, errors = (last := spawn(home, str(home), url, control, "60", code=ELSEWHERE)).communicate(timeout=60)
@@ -130,13 +130,15 @@ def sessions_die_while_the_exchange_lives(home: Path, moments: int, seed: int) -
     assert_both_sides_agree(home, file)
 
 
-def test_sessions_die_while_the_exchange_lives_on(home: Path) -> None:
-    sessions_die_while_the_exchange_lives(home, MOMENTS, seed=3)
+@pytest.mark.parametrize("rules", [(), ("held_stops=true",)])
+def test_sessions_die_while_the_exchange_lives_on(home: Path, rules: tuple[str, ...]) -> None:
+    sessions_die_while_the_exchange_lives(home, MOMENTS, 3, *rules)
 
 
 @pytest.mark.slow
-def test_sessions_die_many_times_while_the_exchange_lives_on(home: Path) -> None:
-    sessions_die_while_the_exchange_lives(home, MANY, seed=4)
+@pytest.mark.parametrize("rules", [(), ("held_stops=true",)])
+def test_sessions_die_many_times_while_the_exchange_lives_on(home: Path, rules: tuple[str, ...]) -> None:
+    sessions_die_while_the_exchange_lives(home, MANY, 4, *rules)
 
 
 DYING = """
