@@ -281,6 +281,55 @@ def test_notional_orders_become_shares_at_their_price(market: Market) -> None:
     assert abs(spent - 1000) < D("0.01")
 
 
+def test_a_notional_order_holds_the_shares_that_it_comes_to(market: Market) -> None:
+    venue = market([CALM] * 14, per_day=6)
+    venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D(17)))
+    while venue.index < 6:
+        venue.step()
+    wish = OrderRequest(symbol="AAPL", side="sell", notional=D(600), type="limit", limit_price=D(90))
+    order = venue.submit(wish)
+    assert (order.status, order.qty, venue.position("AAPL").available) == ("accepted", None, 11)
+    with pytest.raises(VenueError, match="requested: 17, available: 11") as refused:
+        venue.close_position("AAPL")
+    assert refused.value.body()["held_for_orders"] == "6"
+    venue.submit(OrderRequest(symbol="AAPL", side="sell", qty=D(11)))
+    venue.step()
+    assert order.status == "filled"
+    assert order.qty == order.filled_qty == 6
+    assert not venue.positions()
+    assert not venue.orders()
+
+
+def test_a_notional_order_has_no_shares_before_some_are_filled(market: Market) -> None:
+    """The quantity is that of the price at which it fills, not of one that the market only touched."""
+    dry, wet = (100.0, 100.5, 99.5, 100.0, 0.0), (50.0, 50.5, 49.5, 50.0, 1e6)
+    venue = market([CALM, dry, wet], model=RealisticFillSimulator(commission_per_share=0))
+    order = venue.submit(OrderRequest(symbol="AAPL", side="buy", notional=D(1000)))
+    venue.step()
+    assert order.qty is None
+    venue.step()
+    assert order.status == "filled"
+    assert 19.9 < order.filled_qty < 20
+
+
+def test_refused_replacements_say_what_there_is(market: Market) -> None:
+    venue = market([CALM] * 4)
+    venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D(10)))
+    venue.step()
+    first, second = (
+        venue.submit(OrderRequest(symbol="AAPL", side="sell", qty=D(n), type="limit", limit_price=D(120)))
+        for n in (4, 5)
+    )
+    with pytest.raises(VenueError, match="requested: 7, available: 6") as refused:
+        venue.replace(second.id, qty=D(7))
+    facts = {"available": "6", "existing_qty": "10", "held_for_orders": "4", "related_orders": [first.id, second.id]}
+    assert facts.items() <= refused.value.body().items()
+    entry = venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D(1), type="limit", limit_price=D(95)))
+    with pytest.raises(VenueError) as refused:
+        venue.replace(entry.id, qty=D(10_000))
+    assert refused.value.body()["cost_basis"] == "950000"
+
+
 def test_a_replaced_order_keeps_its_fills_and_its_group(market: Market) -> None:
     venue = market([CALM, CALM, CALM])
     entry = venue.submit(BRACKET)

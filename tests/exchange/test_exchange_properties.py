@@ -142,7 +142,10 @@ def check_desk(venue: Venue) -> None:
             mine = [order for order in here if order.side == name]
             assert list(side.orders.values()) == sorted(mine, key=list(side.orders.values()).index)
             assert side.openers == sum(not order.closing for order in mine)
-            groups = {(order.exits or (order.id,)): order.remaining for order in mine if order.closing}
+            groups = {
+                (order.exits or (order.id,)): order.estimate if order.qty is None else order.remaining
+                for order in mine if order.closing
+            }
             assert side.held == sum(groups.values(), D(0))
 
 

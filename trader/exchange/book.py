@@ -111,8 +111,8 @@ class Book:
             side.openers += 1
         elif order.exits:
             side.shared[key] = order
-        elif order.qty is not None:
-            side.alone += order.qty - order.filled_qty
+        else:
+            side.alone += order.estimate if order.qty is None else order.qty - order.filled_qty
         if order.working_type == "market":
             self.moving[key] = order
         else:
@@ -133,8 +133,8 @@ class Book:
             side.openers -= 1
         elif order.exits:
             del side.shared[key]
-        elif order.qty is not None:
-            side.alone -= order.qty - order.filled_qty
+        else:
+            side.alone -= order.estimate if order.qty is None else order.qty - order.filled_qty
         if order.working_type == "market":
             del self.moving[key]
         else:

@@ -270,12 +270,17 @@ def check_position(request: OrderRequest, situation: Situation) -> None:
         (request.notional or Decimal(0)) / situation.last_price
     )
     if requested > available:
-        related = list(situation.mine.orders)
-        facts = {
-            "available": _written(available), "existing_qty": _written(existing),
-            "held_for_orders": _written(held), "symbol": request.symbol, "related_orders": related,
-        }
-        raise refusal("qty_available", facts, requested=_written(requested), available=_written(available))
+        raise too_many(request.symbol, requested, existing, held, situation.mine)
+
+
+def too_many(symbol: str, requested: Decimal, existing: Decimal, held: Decimal, mine: Side) -> VenueError:
+    """More shares asked for than the position has beyond those that other orders of its side hold."""
+    available = _written(existing - held)
+    facts = {
+        "available": available, "existing_qty": _written(existing), "held_for_orders": _written(held),
+        "symbol": symbol, "related_orders": list(mine.orders),
+    }
+    return refusal("qty_available", facts, requested=_written(requested), available=available)
 
 
 def check_shorting(request: OrderRequest, situation: Situation) -> None:
@@ -358,7 +363,12 @@ def check_buying_power(request: OrderRequest, situation: Situation) -> None:
         raise refusal("closing_only")
     power = situation.figures.buying_power()
     if cost > power:
-        raise refusal("buying_power", {"buying_power": _written(power), "cost_basis": _written(cost)})
+        raise too_dear(power, cost)
+
+
+def too_dear(power: Decimal, cost: Decimal) -> VenueError:
+    """A reserve beyond what the account may buy for."""
+    return refusal("buying_power", {"buying_power": _written(power), "cost_basis": _written(cost)})
 
 
 ShapeCheck = Callable[[OrderRequest], None]

@@ -221,9 +221,8 @@ class Matcher:
         """Fill what the bar's volume allows at the price that the market had, or cancel what has nothing to close."""
         bar = self._bar                 # the moment is worked out in place: every fill comes by here
         ts_ns = bar.start_ns + int((bar.end_ns - bar.start_ns) * (position / END)) if position else bar.start_ns
-        if order.qty is None:
-            self._price_notional(order, reference, immediate)
-        wanted, account = order.remaining, self._account
+        qty, account = order.qty, self._account
+        wanted = self._shares(order, reference, immediate) if qty is None else qty - order.filled_qty
         if order.closing:
             holding = account.holdings.get(order.symbol)
             held = ZERO if holding is None else holding.qty
@@ -242,6 +241,9 @@ class Matcher:
                 size = float(quantity)
                 if shares <= 0.0 or order.time_in_force == "fok":
                     return
+        if qty is None:
+            self._desk.hold(order, wanted - order.estimate)
+            order.qty = wanted
         self._capacity -= size
         price, costs = self._price(order, reference, immediate, size)
         fee = quantity * self._commission
@@ -252,12 +254,11 @@ class Matcher:
         elif order.legs and order.status == "filled":
             self._activate(order, held, position, ts_ns)
 
-    def _price_notional(self, order: VenueOrder, reference: float, immediate: bool) -> None:
-        """A dollar amount becomes shares at the price that it will fill at."""
+    def _shares(self, order: VenueOrder, reference: float, immediate: bool) -> Decimal:
+        """What a dollar amount buys at the price that it would fill at."""
         amount = order.notional or ZERO
         price, _ = self._price(order, reference, immediate, float(amount) / reference)
-        order.qty = (amount / price).quantize(MICRO_SHARE, rounding=ROUND_DOWN)
-        self._desk.hold(order, order.qty)
+        return (amount / price).quantize(MICRO_SHARE, rounding=ROUND_DOWN)
 
     def _price(
         self, order: VenueOrder, reference: float, immediate: bool, quantity: float

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from trader.backtest.realistic_fills import FillCosts
+from trader.core.money import MICRO_SHARE
 
 ZERO = Decimal(0)
 
@@ -141,6 +142,11 @@ class VenueOrder(msgspec.Struct, gc=False):
     def remaining(self) -> Decimal:
         """Shares still to fill; zero for a notional order that was not priced yet."""
         return ZERO if self.qty is None else self.qty - self.filled_qty
+
+    @property
+    def estimate(self) -> Decimal:
+        """Shares that a closing notional order comes to at the price that the market had when it came."""
+        return ((self.notional or ZERO) / self.reserve_price).quantize(MICRO_SHARE, rounding=ROUND_DOWN)
 
     @property
     def cap_price(self) -> Decimal | None:

@@ -16,7 +16,7 @@ from trader.core.money import MICRO_SHARE, SHARE
 from trader.core.panel import FIELDS, BarPanel
 from trader.exchange.account import Account
 from trader.exchange.book import NOBODY
-from trader.exchange.checks import Situation, check_client_id, plan
+from trader.exchange.checks import Situation, check_client_id, plan, too_dear, too_many
 from trader.exchange.day import reinstate, send_home, suspend, wake
 from trader.exchange.desk import ACCOUNT, Desk
 from trader.exchange.errors import VenueError, refusal
@@ -342,14 +342,15 @@ class Venue:
             stop_price=stop_price, trail=trail, time_in_force=time_in_force, client_order_id=client_order_id,
         )
         if new.closing:
-            room = abs(self.accounts_book.quantity(new.symbol)) - self.desk.held_quantity(new.column, new.side)
-            if old.status != "held" and new.remaining - old.remaining > room:
-                available = room + old.remaining
-                raise refusal("qty_available", requested=new.remaining, available=available)
+            existing, mine = abs(self.accounts_book.quantity(new.symbol)), self.desk.side(new.column, new.side)
+            others = mine.held - old.remaining
+            if old.status != "held" and new.remaining > existing - others:
+                raise too_many(new.symbol, new.remaining, existing, others, mine)
         else:
-            extra = new.reserve_price * new.remaining - old.reserved
-            if extra > 0 and extra > self.buying_power():
-                raise refusal("buying_power")
+            cost = new.reserve_price * new.remaining
+            power = self.buying_power() + old.reserved
+            if cost > power:
+                raise too_dear(power, cost)
         if self.rules.slow_changes and old.status != "held":
             self.desk.pend(old, new, self.now_ns)
         else:
