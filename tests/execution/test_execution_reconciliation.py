@@ -161,6 +161,29 @@ def test_a_replaced_order_passes_to_its_successor() -> None:
     assert book.orders["n"].quantity == 6
 
 
+@pytest.mark.parametrize("state", ["held", "filled"])
+def test_a_chain_of_replacements_passes_to_its_last(state: str) -> None:
+    filled = D(10) if state == "filled" else D(0)
+    book = book_with(*order_events())
+    broker = BrokerView(D(100000) - 100 * filled, tuple(
+        BrokerPosition(symbol="AAPL", quantity=filled, average_price=D(100)) for _ in range(state == "filled")), (
+        broker_order(status="replaced", replaced_by="B-m"),
+        broker_order("m", status="replaced", replaces="B-e1", replaced_by="B-n"),
+        broker_order("n", status=state, replaces="B-m", filled_quantity=filled, filled_average_price=D(100))))
+    assert settle(book, broker) == ["OrderReplaced", *["OrderFilled"] * (state == "filled")]
+    assert book.orders["e1"].state is OrderState.REPLACED
+    assert (book.orders["n"].state, "m" in book.orders) == (
+        OrderState.FILLED if state == "filled" else OrderState.WORKING, False)
+
+
+def test_orders_that_replace_one_another_in_a_circle_end() -> None:
+    book = book_with(*order_events())
+    settle(book, BrokerView(D(100000), (), (
+        broker_order(status="replaced", replaced_by="B-n", replaces="B-n"),
+        broker_order("n", status="replaced", replaces="B-e1", replaced_by="B-e1"))))
+    assert not book.orders["e1"].is_open
+
+
 def test_only_what_two_looks_agree_on_counts() -> None:
     book = book_with(*order_events())
     local = LocalView.from_book(book)

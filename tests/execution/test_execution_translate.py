@@ -100,12 +100,33 @@ def test_a_replacement_is_told_from_either_side(message: str) -> None:
     assert (replaced.client_order_id, replaced.new_client_order_id, replaced.quantity) == ("e1", "e1b", Decimal(5))
 
 
+def test_an_exit_that_its_stop_replaces_has_ended() -> None:
+    """The touched stop is no successor to wait for; told twice, it is said once."""
+    translator = Translator()
+    target = {"id": "T1", "client_order_id": "leg-t", "side": "sell", "type": "limit"}
+    translator.translate(update("new", order={"legs": [LEG, LEG | target], "order_class": "bracket"}), 1)
+    gone = update("replaced", order=target | {"status": "replaced", "replaced_by": "L1"})
+    assert translator.translate(gone, 2) == [ev.OrderReplaced(
+        ts=2, client_order_id="leg-t", new_client_order_id="leg-1", new_broker_order_id="L1", quantity=Decimal(10),
+        stop_price=Decimal(90))]
+    assert translator.translate(gone, 3) == []
+
+
+def test_a_successor_that_comes_before_the_word_of_its_predecessor() -> None:
+    translator = Translator()
+    translator.translate(update("new"), 1)
+    translator.translate(update("new", order={"id": "B2", "client_order_id": "e1b", "replaces": "B1", "qty": "5"}), 2)
+    replaced, = translator.translate(update("replaced", order={"status": "replaced", "replaced_by": "B2"}), 3)
+    assert isinstance(replaced, ev.OrderReplaced)
+    assert (replaced.client_order_id, replaced.new_client_order_id, replaced.quantity) == ("e1", "e1b", Decimal(5))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=8,
 )
 FIELDS = st.sampled_from(["id", "client_order_id", "symbol", "side", "status", "qty", "filled_qty", "legs",
-                          "limit_price", "commission", "replaces", "submitted_at"])
+                          "limit_price", "commission", "replaces", "replaced_by", "submitted_at"])
 
 
 @settings(max_examples=300, deadline=None)
