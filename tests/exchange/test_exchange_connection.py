@@ -75,19 +75,19 @@ FEW = [GET, POST % b"first", CHUNKED, POST % b"\r\n\r\n!", TWICE, POST % b"other
 def test_packets_may_be_cut_at_every_byte() -> None:
     data = b"".join(FEW)
     connection, wire = connected()
-    connection.hear(data)
+    connection.data_received(data)
     expected = wire.heard
     assert expected.count(b"HTTP/1.1 200") == len(FEW)
     warm, _ = connected()
     for one in FEW:
-        warm.hear(one)                                  # its heads are known from here on
+        warm.data_received(one)                                  # its heads are known from here on
     for service in (None, warm._service):
         for at in range(1, len(data)):
             connection, wire = connected()
             if service is not None:
                 connection._reader = RequestReader(service.heads)
-            connection.hear(data[:at])
-            connection.hear(data[at:])
+            connection.data_received(data[:at])
+            connection.data_received(data[at:])
             assert wire.heard == expected, at
 
 
@@ -100,11 +100,11 @@ def test_packets_may_be_cut_anywhere_and_joined(requests: list[bytes], cuts: lis
     for one in requests:
         wire = Wire()
         expected.transport = wire
-        expected.hear(one)
+        expected.data_received(one)
         alone += wire.heard
     connection, wire = connected()
     for start, stop in pairwise(places):
-        connection.hear(data[start:stop])
+        connection.data_received(data[start:stop])
     assert wire.heard == alone
 
 
@@ -114,7 +114,7 @@ def test_a_long_pipeline_is_answered_in_order_and_in_few_writes(gated: bool) -> 
         reply(answer())
 
     connection, wire = connected(gate if gated else None)
-    connection.hear(b"".join(POST % b"%05d" % number for number in range(2_000)))
+    connection.data_received(b"".join(POST % b"%05d" % number for number in range(2_000)))
     assert re.findall(rb"\{\} (\d{5})", wire.heard) == [b"%05d" % number for number in range(2_000)]
     assert gated or len(wire.said) < 10
 
@@ -122,8 +122,8 @@ def test_a_long_pipeline_is_answered_in_order_and_in_few_writes(gated: bool) -> 
 def test_a_gate_that_holds_an_answer_holds_those_behind_it() -> None:
     held: list[tuple[Callable[[], Response], Reply]] = []
     connection, wire = connected(lambda request, answer, reply: held.append((answer, reply)))
-    connection.hear(GET + POST % b"later")
-    connection.hear(POST % b"third")
+    connection.data_received(GET + POST % b"later")
+    connection.data_received(POST % b"third")
     assert (len(held), wire.said) == (1, [])
     for number in range(3):
         answer, reply = held[number]
@@ -133,19 +133,19 @@ def test_a_gate_that_holds_an_answer_holds_those_behind_it() -> None:
 
 def test_the_last_answer_closes_and_what_follows_is_not_heard() -> None:
     connection, wire = connected()
-    connection.hear(b"GET / HTTP/1.1\r\nConnection: TE, Close\r\n\r\n" + GET)
+    connection.data_received(b"GET / HTTP/1.1\r\nConnection: TE, Close\r\n\r\n" + GET)
     assert (wire.gone, wire.heard.count(b"200 OK"), b"Connection: close" in wire.heard) == (True, 1, True)
     for head in (b"GET / HTTP/1.0\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n"):
         connection, wire = connected()
-        connection.hear(head)
+        connection.data_received(head)
         assert wire.gone
 
 
 def test_broken_requests_behind_good_ones_get_their_answer_last() -> None:
     connection, wire = connected()
-    connection.hear(GET + b"nonsense\r\n\r\n" + GET)
+    connection.data_received(GET + b"nonsense\r\n\r\n" + GET)
     assert [wire.heard.index(b"200 OK") < wire.heard.index(b"400 Bad"), wire.said[-1]] == [True, b"<eof>"]
-    connection.hear(GET)
+    connection.data_received(GET)
     assert wire.heard.count(b"200 OK") == 1
 
 
@@ -202,10 +202,10 @@ def test_the_time_of_a_request_is_not_prolonged_by_its_pieces(monkeypatch: pytes
     connection, wire = connected()
     assert connection.due == http_connection.IDLE_SECONDS
     body = POST % b"tardy"
-    connection.hear(body)                               # the head is known from here on
+    connection.data_received(body)                               # the head is known from here on
     for at in range(len(body) - 1):
         now[0] = 10.0 + at / 10
-        connection.hear(body[at : at + 1])
+        connection.data_received(body[at : at + 1])
         assert connection.due == 10.0 + http_connection.REQUEST_SECONDS
     connection.expire()
     assert b"408 Request Timeout" in wire.heard
@@ -218,9 +218,9 @@ def test_whoever_does_not_take_its_answer_is_cut(monkeypatch: pytest.MonkeyPatch
     now = [0.0]
     monkeypatch.setattr(http_connection, "monotonic", lambda: now[0])
     connection, wire = connected(answer=lambda request: (connection.pause_writing(), Response(200))[1])
-    connection.hear(GET)
+    connection.data_received(GET)
     assert connection.due == http_connection.REQUEST_SECONDS
-    connection.hear(GET)
+    connection.data_received(GET)
     assert wire.heard.count(b"200 OK") == 1             # nothing is answered to somebody who does not read
     connection.expire()
     assert wire.gone
@@ -228,7 +228,7 @@ def test_whoever_does_not_take_its_answer_is_cut(monkeypatch: pytest.MonkeyPatch
 
 def test_answers_have_names_of_their_own() -> None:
     connection, wire = connected()
-    connection.hear(GET * 50)
+    connection.data_received(GET * 50)
     names = re.findall(rb"X-Request-ID: ([0-9a-f]{32})\r\n", b"".join(wire.said))
     assert len(set(names)) == 50
 

@@ -24,7 +24,6 @@ LINGER_SECONDS = 2.0            # after a refusal the client may finish sending,
 LOOKS = 4                       # how often the clock looks within the shortest of these
 MAX_CONNECTIONS = 2_000
 MAX_UNSENT = 65_536             # bytes of answers that are written together
-READ_BYTES = 65_536             # that are read at once
 TIMED_OUT = VenueError(408, 40810000, "the request did not arrive in time")
 FULL = VenueError(503, 50310000, "too many connections")
 
@@ -64,8 +63,6 @@ class Service:
         self.settle = settle
         self.heads = Heads()
         self.connections: set[HttpConnection] = set()
-        self.buffer = bytearray(READ_BYTES)     # what a connection hears passes through here, one at a time
-        self.view = memoryview(self.buffer)
         self._clock: asyncio.TimerHandle | None = None
         # The line of an answer's head that names it, as Alpaca's have one; never the same twice.
         self.names = map((b"X-Request-ID: %b%%016x\r\n" % os.urandom(8).hex().encode()).__mod__, count(1))
@@ -95,11 +92,8 @@ class Service:
         self._wind()
 
 
-class HttpConnection(asyncio.BufferedProtocol):
+class HttpConnection(asyncio.Protocol):
     """One client's connection.
-
-    It reads into the service's buffer: the plain protocol of asyncio takes a quarter of a megabyte from the system
-    for each read and gives it back, which takes longer than to answer.
 
     Attributes
     ----------
@@ -138,31 +132,27 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._upgraded.lost()
         self.transport = None
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._service.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.hear(self._service.view[:nbytes].tobytes())
-
-    def hear(self, data: bytes) -> None:
-        """Bytes from the client."""
+    def data_received(self, data: bytes) -> None:
         if self._upgraded is not None:
             self._upgraded.feed(data)
             return
         if self._deaf:
             return
-        reader = self._reader
-        request = None if self._busy or self._choked else reader.whole(data)
-        if request is None:
+        reader, service, transport = self._reader, self._service, self.transport
+        request = None if self._busy or self._choked or transport is None else reader.whole(data)
+        if request is None or transport is None:
             reader.feed(data)
-            if self._busy and reader.buffered > MAX_BODY and self.transport is not None:
-                self.transport.pause_reading()      # the rest waits in the client's socket, not here
+            if self._busy and reader.buffered > MAX_BODY and transport is not None:
+                transport.pause_reading()           # the rest waits in the client's socket, not here
             self._work()
             return
         self.due = monotonic() + IDLE_SECONDS
-        self._serve(request)
-        self._flush()
-        self._service.settle()
+        if request.keep_alive and service.gate() is None:
+            transport.write(service.answer(request).wire(keep_alive=True, extra=next(service.names)))
+        else:
+            self._serve(request)
+            self._flush()
+        service.settle()
 
     def pause_writing(self) -> None:
         self._choked = True

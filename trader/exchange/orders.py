@@ -26,7 +26,9 @@ def new_order(
         session = hours.session[index] if index < len(hours.session) else hours.sessions
     else:
         works, session = hours.open_at[index], hours.next_session[index]
-    side, kind = request.side, request.type
+    side, kind, limit = request.side, request.type, request.limit_price
+    if request.order_class == "oco":                # its limit is the take-profit's price
+        limit = request.take_profit
     if time_in_force == "gtc":
         expires_ns = now_ns - now_ns % SECOND_NS + situation.rules.gtc_days * DAY_NS
     else:                           # 0 where the stored bars do not reach so far
@@ -36,22 +38,20 @@ def new_order(
     order = VenueOrder(
         next_id(), request.client_order_id or next_id(), len(desk.orders) + 1, request.symbol, column, side, SIGN[side],
         kind, kind, time_in_force, request.order_class, status, session, now_ns, now_ns, request.qty,
-        situation.closes, situation.reserve_price, expires_ns,
+        situation.closes, situation.reserve_price, expires_ns, None, limit, None,
+        0.0 if limit is None else float(limit),
     )
     if request.notional is not None:
         order.notional = request.notional
     if extended:
         order.extended_hours = True
-    if kind != "market":
-        _set_prices(order, request, situation)
+    if kind not in ("market", "limit"):
+        _set_stop(order, request, situation)
     return order
 
 
-def _set_prices(order: VenueOrder, request: OrderRequest, situation: Situation) -> None:
-    """What an order waits for, exactly and as floats; an OCO's limit is its take-profit's price."""
-    limit = request.take_profit if request.order_class == "oco" else request.limit_price
-    if limit is not None:
-        order.limit_price, order.limit_level = limit, float(limit)
+def _set_stop(order: VenueOrder, request: OrderRequest, situation: Situation) -> None:
+    """What a stop waits for, exactly and as a float."""
     stop = request.stop_price
     if stop is not None:
         order.stop_price, order.stop_level = stop, float(stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -15,6 +16,7 @@ from trader.exchange.errors import refusal
 from trader.exchange.identifiers import asset_id
 from trader.exchange.params import DECIMAL
 from trader.exchange.types import (
+    OPEN_STATUSES,
     UNSEEN_STATUSES,
     Activity,
     Configurations,
@@ -78,6 +80,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _NO_LEG = LegBody()
 _SETTINGS = frozenset(Configurations.__struct_fields__)
 _NO_WORDS = None, None, None, None, None
+_PLAIN = frozenset({"market", "limit"})
 _SHORT = 32                         # bytes of a number that is known by heart
 _order_body = msgspec.json.Decoder(OrderBody)
 _decimal = msgspec.json.Decoder(Decimal | None)
@@ -269,7 +272,7 @@ class OrderJson(msgspec.Struct, gc=False):
     source: str | None = None
 
 
-def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> OrderJson:
+def order_json(order: VenueOrder, legs: Sequence[VenueOrder] = ()) -> OrderJson:
     """An order; ``legs`` are nested when given."""
     kind, side, created, updated = order.type, order.side, order.created_ns, order.updated_ns
     submitted, status = rfc3339(created), order.status
@@ -281,18 +284,12 @@ def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> Order
         order.order_class, kind, kind, side, order.time_in_force, text(order.limit_price), status,
         f"{side}_to_close" if order.closing else f"{side}_to_open", text(order.commission),
     )
-    if (                            # what has happened to it
-        order.filled_ns or order.expired_ns or order.canceled_ns or order.failed_ns or order.replaced_ns
-        or order.replaced_by or order.replaces or order.filled_avg_price is not None
-    ):
+    if status not in OPEN_STATUSES or order.filled_avg_price is not None or order.replaces is not None:
         shown.filled_at, shown.filled_avg_price = rfc3339(order.filled_ns), text(order.filled_avg_price)
         shown.expired_at, shown.canceled_at = rfc3339(order.expired_ns), rfc3339(order.canceled_ns)
         shown.failed_at, shown.replaced_at = rfc3339(order.failed_ns), rfc3339(order.replaced_ns)
         shown.replaced_by, shown.replaces = order.replaced_by, order.replaces
-    if (                            # what few orders ask for
-        order.stop_price is not None or order.notional is not None or order.extended_hours or order.hwm is not None
-        or order.trail_percent is not None or order.trail_price is not None
-    ):
+    if kind not in _PLAIN or order.notional is not None or order.extended_hours:
         shown.stop_price, shown.notional = text(order.stop_price), text(order.notional)
         shown.trail_percent, shown.trail_price = text(order.trail_percent), text(order.trail_price)
         shown.hwm, shown.extended_hours = text(order.hwm), order.extended_hours
@@ -303,7 +300,7 @@ def order_json(order: VenueOrder, legs: list[VenueOrder] | None = None) -> Order
 
 def nested_json(venue: Venue, order: VenueOrder) -> OrderJson:
     """An order with its legs as they stand."""
-    return order_json(order, [venue.desk.orders[leg] for leg in order.legs] if order.legs else None)
+    return order_json(order, [venue.desk.orders[leg] for leg in order.legs])
 
 
 def trade_update_json(event: VenueEvent) -> dict[str, Any]:
