@@ -52,9 +52,11 @@ def market() -> BarPanel:
 class Exchange:
     """The embedded exchange with all bars played, on a loop and a thread of its own."""
 
+    def __init__(self, panel: BarPanel) -> None:
+        self.panel = panel
+
     def __enter__(self) -> Exchange:
         self.loop = asyncio.new_event_loop()
-        self.panel = market()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.call(self._start())
@@ -90,7 +92,7 @@ class Exchange:
 
 @pytest.fixture(scope="module")
 def exchange():
-    with Exchange() as running:
+    with Exchange(market()) as running:
         yield running
 
 
@@ -131,6 +133,32 @@ async def test_daily_bars_stand_at_their_opening(exchange, client, home):
     np.testing.assert_array_equal(daily.available_ns, expected.available_ns)
     np.testing.assert_allclose(daily.close[:, 0], expected.close[:, 0])
     np.testing.assert_allclose(daily.volume[:, 0], expected.volume[:, 0])
+
+
+def stored_days() -> BarPanel:
+    """The market's days as bars of their own: half days, a hole, the clocks changed in November."""
+    from trader.data.resample import resample
+
+    days = resample(market(), "1Day")
+    for values in (days.open, days.high, days.low, days.close, days.volume, days.vwap, days.trade_count):
+        values[20, 1] = np.nan
+    return days
+
+
+async def test_stored_daily_bars_come_back_over_the_wire(home):
+    with Exchange(stored_days()) as running:
+        client = AlpacaDataClient("key", "secret", running.url, requests_per_minute=1e5)
+        frame = await client.get_historical_bars("AAPL", "1Day", "2023-11-01", "2024-01-31")
+        new_york = frame["timestamp"].dt.tz_convert("America/New_York")
+        assert (new_york == new_york.dt.normalize()).all()
+        middle = int(running.panel.ts_ns[30])
+        await download(client, home, SYMBOLS, "1d", START, middle, now_ns=NOW)
+        assert BarStore(home).info("AAPL", "1d").rows == 30             # the end is of openings, and exclusive
+        await download(client, home, SYMBOLS, "1d", middle, END, now_ns=NOW)
+        await client.close()
+        panel = BarStore(home).read(SYMBOLS, "1d")
+        for name in ("ts_ns", "available_ns", *FIELDS, "vwap", "trade_count"):
+            np.testing.assert_array_equal(getattr(panel, name), getattr(running.panel, name), err_msg=name)
 
 
 async def test_finished_spans_are_not_asked_for_again_and_ranges_grow(exchange, client, home):

@@ -7,6 +7,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,20 +20,21 @@ from hypothesis import strategies as st
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core import events as ev
-from trader.core.clock import MINUTE_NS, SECOND_NS, VirtualClock, iso
+from trader.core.clock import DAY_NS, MINUTE_NS, SECOND_NS, VirtualClock, iso
 from trader.core.panel import BarPanel
-from trader.core.sessions import bar_grid
+from trader.core.sessions import bar_grid, sessions_between
 from trader.data.alpaca_client import AlpacaDataClient
 from trader.data.bar_assembler import BarAssembler
 from trader.data.live_bars import Arrival, BarLedger, StreamBar, read_bar, read_time
 from trader.data.live_feed import LiveFeed, rest_bars
 from trader.data.slice_assembler import SliceAssembler
-from trader.data.timeframe import FIFTEEN
+from trader.data.timeframe import DAILY, FIFTEEN, parse_timeframe
 from trader.data.websocket_hardened import HardenedBarStream, bar_stream_url
 from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue
 
 OPEN = 1_704_724_200 * SECOND_NS            # 2024-01-08 09:30 in New York
+MARCH = 1_709_251_200 * SECOND_NS           # 2024-03-01, the clocks change on the 10th
 HALF_DAY = 1_720_013_400 * SECOND_NS        # 2024-07-03 09:30, closes at 13:00
 
 
@@ -187,12 +189,21 @@ def panel(count: int = 40) -> BarPanel:
     return BarPanel(SYMBOLS, "15Min", ts, ts + 15 * MINUTE_NS, close.copy(), high, low, close, volume)
 
 
+def days() -> BarPanel:
+    """Daily bars around a change of the clocks and a holiday (Good Friday)."""
+    sessions = sessions_between(MARCH, MARCH + 40 * DAY_NS)
+    bars = panel(len(sessions))
+    opens, closes = (np.array(moments, dtype=np.int64) for moments in list(zip(*sessions, strict=True))[1:])
+    return replace(bars, timeframe="1Day", ts_ns=opens, available_ns=closes)
+
+
 class Session:
     """A lock-step venue and a feed."""
 
-    def __init__(self) -> None:
+    def __init__(self, bars: BarPanel) -> None:
+        self.frame = parse_timeframe(bars.timeframe)
         self.server = ExchangeServer(Venue(
-            panel(), start_index=1, cash=Decimal(1000), fill_model=RealisticFillSimulator(slippage_model="none")))
+            bars, start_index=1, cash=Decimal(1000), fill_model=RealisticFillSimulator(slippage_model="none")))
         self.events: list[ev.Event] = []
 
     async def __aenter__(self) -> Session:
@@ -201,8 +212,8 @@ class Session:
         self.clock = VirtualClock(OPEN)
         self.client = AlpacaDataClient("key", "secret", url)
         self.feed = LiveFeed(
-            "key", "secret", bar_stream_url(url), SYMBOLS, FIFTEEN, clock=self.clock, on_event=self.events.append,
-            stream_minutes=None, fetch=rest_bars(self.client, "15Min"), backoff_s=(0.02, 0.05), grace_ms=1e6)
+            "key", "secret", bar_stream_url(url), SYMBOLS, self.frame, clock=self.clock, on_event=self.events.append,
+            stream_minutes=None, fetch=rest_bars(self.client, self.frame.name), backoff_s=(0.02, 0.05), grace_ms=1e6)
         await self.feed.start()
         return self
 
@@ -218,13 +229,14 @@ class Session:
         return int(self.server.venue.panel.ts_ns[row]), symbols
 
 
-async def test_lock_step_slices_equal_the_venues_bars() -> None:
-    async with Session() as session:
+@pytest.mark.parametrize("bars", [panel, days])
+async def test_lock_step_slices_equal_the_venues_bars(bars: Callable[[], BarPanel]) -> None:
+    async with Session(bars()) as session:
         shown = session.server.venue.panel
         for row in range(1, 20):
             ts, symbols = session.step()
             found = await asyncio.wait_for(session.feed.wait_slice(ts, symbols), 10)
-            assert found.ts_ns == ts
+            assert (found.ts_ns, found.available_ns) == (ts, shown.available_ns[row])
             assert found.index == row - 1
             np.testing.assert_array_equal(found.close, shown.close[row])
             np.testing.assert_array_equal(found.volume, shown.volume[row])
@@ -234,8 +246,9 @@ async def test_lock_step_slices_equal_the_venues_bars() -> None:
     assert [e.state for e in session.events if isinstance(e, ev.ConnectionChanged)] == ["up"]
 
 
-async def test_a_gap_is_filled_from_rest_before_newer_bars() -> None:
-    async with Session() as session:
+@pytest.mark.parametrize("bars", [panel, days])
+async def test_a_gap_is_filled_from_rest_before_newer_bars(bars: Callable[[], BarPanel]) -> None:
+    async with Session(bars()) as session:
         session.step()
         await until(lambda: bool(session.feed.due()))
         ws = session.feed.stream._ws
@@ -337,6 +350,27 @@ async def test_minutes_corrections_repeats_and_garbage_become_quarters() -> None
         await feed.stop()
     assert [(e.symbol, e.kind) for e in events if isinstance(e, ev.DataIssue)] == [("B", "corrected")]
     assert len([e for e in events if isinstance(e, ev.Note) and "bar without" in e.text]) == 1
+
+
+async def test_a_day_without_a_session_is_left_out_and_told_and_a_repeat_under_another_label_is_a_repeat() -> None:
+    events: list[ev.Event] = []
+    async with RudeServer(["talk"]) as server:
+        feed = LiveFeed("k", "s", server.url, ("A",), DAILY, clock=VirtualClock(OPEN), on_event=events.append,
+                        stream_minutes=None)
+        await feed.start()
+        await until(lambda: server.send is not None)
+        assert server.send is not None
+        midnight = OPEN - 570 * MINUTE_NS
+        shut, day, again, following = (
+            minute(0, start=start, symbol="A") for start in (midnight - DAY_NS, midnight, OPEN, midnight + DAY_NS))
+        await server.send(*map(wire, (shut, day, again, following)))
+        found: list[int] = []
+        await until(lambda: found.extend(bar.ts_ns for bar in feed.due()) or len(found) == 2)
+        await feed.stop()
+    assert found == [OPEN, OPEN + DAY_NS]
+    assert [e.text for e in events if isinstance(e, ev.Note)] == [
+        f"a daily bar of A was left out: no session on the day of {iso(midnight - DAY_NS)}"]
+    assert not any(isinstance(e, ev.DataIssue) for e in events)
 
 
 async def test_a_socket_that_is_open_but_mute_is_dropped_while_the_market_is_open() -> None:

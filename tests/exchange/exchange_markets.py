@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import numpy as np
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
-from trader.core.clock import MINUTE_NS
+from trader.core.clock import MINUTE_NS, to_ns
 from trader.core.panel import BarPanel
+from trader.core.sessions import sessions_between
 
 QUARTER = 15 * MINUTE_NS
 MONDAY_OPEN = 1_704_724_200_000_000_000        # 2024-01-08 14:30 UTC, 09:30 in New York
@@ -21,6 +25,13 @@ def panel_of(bars: dict[str, list[tuple[float, ...]]], per_day: int = 26) -> Bar
     table = np.array([[(*bar, 1e6)[:5] for bar in rows] for rows in bars.values()], dtype=np.float64)
     fields = [np.ascontiguousarray(table[:, :, k].T) for k in range(5)]
     return BarPanel(tuple(bars), "15Min", ts.astype(np.int64), (ts + QUARTER).astype(np.int64), *fields)
+
+
+def daily_panel(symbols: tuple[str, ...], first: str, last: str, seed: int = 7) -> BarPanel:
+    """A random walk of daily bars from one day to another, half days and clock changes included."""
+    sessions = sessions_between(*(to_ns(datetime.fromisoformat(day).replace(tzinfo=UTC)) for day in (first, last)))
+    opens, closes = (np.array(moments, dtype=np.int64) for moments in list(zip(*sessions, strict=True))[1:])
+    return replace(walk_panel(symbols, len(opens), seed), timeframe="1Day", ts_ns=opens, available_ns=closes)
 
 
 def walk_panel(symbols: tuple[str, ...], count: int, seed: int = 7, volume: float = 1e5) -> BarPanel:

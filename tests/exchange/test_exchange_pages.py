@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from exchange_markets import FREE, walk_panel
+from exchange_markets import FREE, daily_panel, walk_panel
 
 from trader.core.panel import BarPanel
 from trader.exchange import data_routes
@@ -121,7 +121,7 @@ def test_one_size_by_each_of_its_names() -> None:
         one, other = (shown(market, "bars", timeframe=name, start="2023-12-01") for name in names)
         assert one == other
         assert one
-    daily = Venue(dataclasses.replace(walk_panel(("AAPL",), 30), timeframe="1Day"), start_index=20, fill_model=FREE)
+    daily = Venue(daily_panel(("AAPL",), "2024-01-08", "2024-02-20"), start_index=20, fill_model=FREE)
     assert shown(daily, "bars", timeframe="1Day") == shown(daily, "bars", timeframe="1D")
 
 

@@ -54,6 +54,24 @@ def test_a_session_and_a_backtest_decide_the_same(home: Path) -> None:
     assert result.counts["slices"] == slices
 
 
+def test_a_session_and_a_backtest_of_daily_bars_decide_the_same(home: Path) -> None:
+    slices = 300
+    settings = QUICK.replace("2012-06-15", "2012-02-01").replace("{name: trend}", "{name: sma_cross}")
+    options = lock_step(make_home(home, settings), slices, timeframe="1Day")
+    assert headless.run(options) == 0
+    plan = make_plan(options)
+    panel, start = played(plan, slices)
+    journal = home / "backtest.sqlite"
+    result = BacktestEngine(float(plan.loaded.settings.sim.cash), risk_params=plan.risk_params).run(
+        make_strategy("sma_cross"), panel, start, journal=journal)
+    session = runs(home)[-1]
+    assert decisions(session, DECISIONS) == decisions(journal, DECISIONS)
+    assert decisions(session, FILLS) == decisions(journal, FILLS)
+    assert result.counts["orders"] > 5
+    closed = [(event.bar_ts, event.ts) for event in events_of(session) if isinstance(event, ev.SliceClosed)]
+    assert closed == list(zip(panel.ts_ns[plan.first:].tolist(), panel.available_ns[plan.first:].tolist(), strict=True))
+
+
 def train(home: Path, config: str = "") -> None:
     from session_world import command
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,6 +97,12 @@ def session_opens(ts_ns: IntArray) -> IntArray:
     at = np.minimum(np.searchsorted(table.days, days), len(table.days) - 1)
     opens: IntArray = np.where(table.days[at] == days, table.opens[at], -1)
     return opens
+
+
+@lru_cache(maxsize=64)
+def session_open(label_ns: int) -> int:
+    """`session_opens` of one label; many symbols bring the same one after another."""
+    return int(session_opens(np.array([label_ns], dtype=np.int64))[0])
 
 
 def _joined(table: Table) -> pd.Series:

@@ -8,15 +8,18 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from trader.core import events as ev
-from trader.core.clock import MINUTE_NS, Clock, iso
+from trader.core.clock import DAY_NS, Clock, iso
 from trader.core.panel import Slice
 from trader.core.probe import Health
 from trader.core.sessions import is_open
 from trader.data.bar_assembler import BarAssembler
+from trader.data.bar_times import session_open
 from trader.data.live_bars import Arrival, BarLedger, StreamBar
 from trader.data.slice_assembler import SliceAssembler
-from trader.data.timeframe import Timeframe
+from trader.data.timeframe import Timeframe, available_at, intraday, parse_timeframe
 from trader.data.websocket_hardened import UP, HardenedBarStream
 from trader.utils.tasks import end
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 COMPONENT = "data_stream"
 
-# Symbols, first moment, last moment (ns) → bars of the stream's own size.
+# Symbols, first moment, last moment (ns) → bars of the stream's own size, labelled as the stream does.
 FetchBars = Callable[[Sequence[str], int, int], Awaitable[Sequence[StreamBar]]]
 
 
@@ -42,7 +45,8 @@ class LiveFeed:
 
     New bars are taken in order; repeats are dropped; corrected and late ones are used while their bar is open and
     reported as `DataIssue` afterwards (history that was decided on is not rewritten). After every reconnect the gap
-    is fetched from REST, before any newer bar is delivered.
+    is fetched from REST, before any newer bar is delivered. Daily bars come under New York's midnight, as at Alpaca;
+    here, and in every slice, they start at their session's opening.
 
     Parameters
     ----------
@@ -84,7 +88,7 @@ class LiveFeed:
             raise ValueError("daily bars are not built from a stream of minutes; decide on 15Min, or stream daily bars")
         self._bars = None if through else BarAssembler(timeframe.minutes, grace_ns=grace_ns)
         self._slices = SliceAssembler(symbols, timeframe, grace_ns, next_index=next_index)
-        self._step_ns = (timeframe.step_ns or 24 * 60 * MINUTE_NS) if through else (stream_minutes or 1) * MINUTE_NS
+        self._arriving = timeframe if through else intraday(stream_minutes or 1)
         self._ledger = BarLedger()
         self._ready: deque[Slice] = deque()
         self._arrived = asyncio.Event()
@@ -94,7 +98,7 @@ class LiveFeed:
         self._task: asyncio.Task[None] | None = None
         self._detail = "not started"
         self.stream = HardenedBarStream(
-            api_key, secret_key, url, symbols, on_bar=self._on_bar, on_state=self._on_state,
+            api_key, secret_key, url, symbols, on_bar=self._heard, on_state=self._on_state,
             on_problem=self._problem, backoff_s=backoff_s, seed=seed,
         )
 
@@ -190,8 +194,23 @@ class LiveFeed:
 
     # --- news --------------------------------------------------------------------------------------------
 
-    def _on_bar(self, bar: StreamBar, updated: bool) -> None:
+    def _heard(self, bar: StreamBar, updated: bool) -> None:
         self._last_bar_s = time.monotonic()
+        placed = self._placed(bar)
+        if placed is not None:
+            self._on_bar(placed)
+
+    def _placed(self, bar: StreamBar) -> StreamBar | None:
+        """A bar under its start instead of its label; None, and told, for a day without a session."""
+        if not self._arriving.daily:
+            return bar
+        opening = session_open(bar.ts_ns)
+        if opening < 0:
+            self._problem(f"a daily bar of {bar.symbol} was left out: no session on the day of {iso(bar.ts_ns)}")
+            return None
+        return bar._replace(ts_ns=opening)
+
+    def _on_bar(self, bar: StreamBar) -> None:
         arrival = self._ledger.arrive(bar)
         if arrival is Arrival.DUPLICATE:
             return
@@ -244,13 +263,15 @@ class LiveFeed:
             return
         now = self._clock.now_ns()
         try:
-            bars = await self._fetch(self.symbols, min(newest), now)
+            fetched = await self._fetch(self.symbols, min(newest), now)
         except Exception as error:                  # the session goes on with a gap that is told
             self._problem(f"the gap since {iso(min(newest))} could not be filled: {type(error).__name__}: {error}")
             return
-        finished = sorted((bar for bar in bars if bar.ts_ns + self._step_ns <= now), key=lambda b: (b.ts_ns, b.symbol))
-        for bar in finished:
-            self._on_bar(bar, False)
+        bars = [placed for bar in fetched if (placed := self._placed(bar)) is not None]
+        ends = available_at(np.array([bar.ts_ns for bar in bars], dtype=np.int64), self._arriving).tolist()
+        finished = [bar for bar, end_ns in zip(bars, ends, strict=True) if end_ns <= now]
+        for bar in sorted(finished, key=lambda bar: (bar.ts_ns, bar.symbol)):
+            self._on_bar(bar)
         text = f"filled the gap since {iso(min(newest))} with {len(finished)} bars"
         self._on_event(ev.Note(ts=now, level="info", source=COMPONENT, text=text))
 
@@ -266,11 +287,13 @@ class LiveFeed:
 
 def rest_bars(client: BarClient, stream_timeframe: str = "1Min", feed: str | None = None) -> FetchBars:
     """A `FetchBars` that reads from an `AlpacaDataClient`."""
+    daily = parse_timeframe(stream_timeframe).daily
 
     async def fetch(symbols: Sequence[str], start_ns: int, end_ns: int) -> list[StreamBar]:
         bars: list[StreamBar] = []
+        first = iso(start_ns // DAY_NS * DAY_NS if daily else start_ns)     # a day is labelled hours before it opens
         for symbol in symbols:
-            frame = await client.get_historical_bars(symbol, stream_timeframe, iso(start_ns), iso(end_ns), feed)
+            frame = await client.get_historical_bars(symbol, stream_timeframe, first, iso(end_ns), feed)
             starts = frame["timestamp"].astype("int64").tolist()
             columns = (frame[name].tolist() for name in StreamBar._fields[2:])
             bars += [StreamBar(symbol, *row) for row in zip(starts, *columns, strict=True)]

@@ -1,16 +1,21 @@
-"""Bars that have been played, in their own size or built up to longer ones, never beyond the venue's clock."""
+"""Bars that have been played, in their own size or built up to longer ones, never beyond the venue's clock.
+
+Bars of minutes and hours are labelled by their start. Days, weeks and months are labelled, as at Alpaca, by New York's
+midnight of their first calendar day, whether the panel's own bars are that long or shorter.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from trader.core.clock import MINUTE_NS, to_ns
-from trader.core.days import NEW_YORK, days_of
+from trader.core.days import NEW_YORK, day_of, days_of
 from trader.core.panel import BarPanel, FloatArray, IntArray
 from trader.exchange.errors import refusal
 from trader.exchange.types import Split
@@ -47,8 +52,7 @@ def played_bars(
     for split in splits:
         if split.index < len(panel):
             base = _adjusted(base, int(panel.ts_ns[split.index]), float(split.ratio))
-    starts = _starts_of(panel, base.ts_ns, timeframe)
-    return base if starts is base.ts_ns or not len(starts) else _grouped(base, starts)
+    return _in_size(panel, base, timeframe)
 
 
 def day_so_far(panel: BarPanel, column: int, first: int, played: int) -> BarColumns:
@@ -56,9 +60,15 @@ def day_so_far(panel: BarPanel, column: int, first: int, played: int) -> BarColu
 
     The symbol has a bar among them.
     """
-    base = _base_bars(panel.rows(first, played), column, played - first)
-    starts = _starts_of(panel, base.ts_ns, _DAY)
-    return base if starts is base.ts_ns else _grouped(base, starts)
+    return _in_size(panel, _base_bars(panel.rows(first, played), column, played - first), _DAY)
+
+
+def bar_label(panel: BarPanel, i: int) -> int:
+    """The moment, in ns UTC, that stands on bar ``i`` of the panel wherever it is told."""
+    start, size = panel.ts_ns.item(i), _size(panel.timeframe)
+    if size is None or size[1] in _MINUTES:
+        return start
+    return _midnight(day_of(start + 1), size[1], size[0])
 
 
 def _adjusted(base: BarColumns, before_ns: int, ratio: float) -> BarColumns:
@@ -80,26 +90,28 @@ def _base_bars(panel: BarPanel, column: int, played: int) -> BarColumns:
     )
 
 
-def _starts_of(panel: BarPanel, ts_ns: IntArray, timeframe: str) -> IntArray:
-    """The start of the longer bar that each bar belongs to; ``ts_ns`` itself where the size is the panel's."""
-    if timeframe == panel.timeframe:
-        return ts_ns
-    size, base = _size(timeframe), _size(panel.timeframe)
-    if size is None or size[0] not in _AMOUNTS[size[1]]:
+def _in_size(panel: BarPanel, base: BarColumns, timeframe: str) -> BarColumns:
+    """Bars of the panel put together to the wanted size, under that size's labels."""
+    size, own = _size(timeframe), _size(panel.timeframe)
+    if timeframe != panel.timeframe and (size is None or size[0] not in _AMOUNTS[size[1]]):
         raise refusal("malformed", detail=f"invalid timeframe: {timeframe}")
-    if size == base:
-        return ts_ns
+    if size is None:
+        return base
     amount, unit = size
     if unit not in _MINUTES:
-        return _calendar_starts(ts_ns, unit, amount)
+        starts = _calendar_starts(base.ts_ns, unit, amount)
+        return base._replace(ts_ns=starts) if size == own else _grouped(base, starts)
+    if size == own:
+        return base
     minutes = amount * _MINUTES[unit]
-    base_minutes = base[0] * _MINUTES.get(base[1], 0) if base else 0
+    base_minutes = own[0] * _MINUTES.get(own[1], 0) if own else 0
     if not base_minutes or minutes % base_minutes:
         raise refusal("malformed", detail=f"this venue holds {panel.timeframe} bars and multiples of them")
     step = minutes * MINUTE_NS
-    return ts_ns // step * step
+    return _grouped(base, base.ts_ns // step * step)
 
 
+@lru_cache(maxsize=256)
 def _size(timeframe: str) -> tuple[int, str] | None:
     """How many of which unit; None for what is no size of bars."""
     match = _TIMEFRAME.fullmatch(timeframe)
@@ -113,6 +125,7 @@ def _calendar_starts(ts_ns: IntArray, unit: str, amount: int) -> IntArray:
     return starts[inverse]
 
 
+@lru_cache(maxsize=32_768)
 def _midnight(day: int, unit: str, months: int) -> int:
     """New York's midnight of a yyyymmdd day, of its week's Monday, or of the first of its ``months`` of the year."""
     when = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=NEW_YORK)
@@ -128,6 +141,8 @@ def _grouped(base: BarColumns, starts: IntArray) -> BarColumns:
 
     A bar in which nothing was traded needs no such price of its own.
     """
+    if not len(starts):
+        return base
     first = np.flatnonzero(np.diff(starts, prepend=starts[0] - 1))
     last = np.append(first[1:], len(starts)) - 1
     volume = np.add.reduceat(base.volume, first)

@@ -15,7 +15,7 @@ import msgspec
 
 from trader.core.clock import SECOND_NS
 from trader.core.panel import BarPanel
-from trader.exchange.bars import BarColumns, day_so_far
+from trader.exchange.bars import BarColumns, bar_label, day_so_far
 from trader.exchange.luld import is_wide, luld_band, reference_price
 from trader.exchange.path import bar_path
 from trader.exchange.wire import rfc3339
@@ -30,7 +30,7 @@ _TICKS = {"q": "quotes", "t": "trades"}
 class BarMessage(msgspec.Struct, gc=False):
     """A bar as it is told; ``n`` and ``vw`` are None where the bars do not know them.
 
-    ``t`` is the bar's start as the format writes it: a text, an extension, or plain ns while it may still change.
+    ``t`` is the bar's label as the format writes it: a text, an extension, or plain ns while it may still change.
     ``i`` is the number of the slice, ``seq`` that of the message; both are additions to Alpaca's fields.
     """
 
@@ -117,7 +117,7 @@ class SliceMessages:
         self._symbols = panel.symbols
         self._i = i
         self._half = half_spread_bps / 1e4
-        self.start_ns = int(panel.ts_ns[i])
+        self.label_ns = bar_label(panel, i)
         self.end_ns = int(panel.available_ns[i])
         self._open, self._high = panel.open[i].tolist(), panel.high[i].tolist()
         self._low, self._close = panel.low[i].tolist(), panel.close[i].tolist()
@@ -129,7 +129,7 @@ class SliceMessages:
     def bar_message(
         self, column: int, seq: int, moment: str | msgspec.msgpack.Ext | int | None, kind: str = "b"
     ) -> BarMessage:
-        """The completed bar; ``moment`` is its start."""
+        """The completed bar; ``moment`` is its label."""
         volume = self._volume[column]
         vwap = math.nan if self._vwap is None else self._vwap[column]
         count = math.nan if self._count is None else self._count[column]
@@ -141,15 +141,15 @@ class SliceMessages:
 
     def bar(self, column: int, seq: int, kind: str = "b") -> Message:
         """The completed bar as a message that may still be changed."""
-        fields: Message = msgspec.to_builtins(self.bar_message(column, seq, self.start_ns, kind))
+        fields: Message = msgspec.to_builtins(self.bar_message(column, seq, self.label_ns, kind))
         return fields
 
     def encoded_bars(self, numbered: list[tuple[int, int]], *, binary: bool) -> list[bytes]:
         """Bars in JSON or msgpack, by column and ``seq``."""
         if binary:
-            moment = timestamp_ext(self.start_ns)
+            moment = timestamp_ext(self.label_ns)
             return [_to_msgpack(self.bar_message(column, seq, moment)) for column, seq in numbered]
-        written = rfc3339(self.start_ns)
+        written = rfc3339(self.label_ns)
         return [_to_json(self.bar_message(column, seq, written)) for column, seq in numbered]
 
     def daily_bar(self, column: int, first: int) -> Message:
