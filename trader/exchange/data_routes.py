@@ -201,8 +201,12 @@ def _read_token(token: str | None) -> tuple[str, int]:
 
 def latest_bar(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
     """The last bar among the ``played``; None before the first."""
-    bars = played_bars(venue.panel, column, played, venue.panel.timeframe)
-    return bar_json(bars, -1) if len(bars.ts_ns) else None
+    panel = venue.panel
+    rows = np.flatnonzero(~np.isnan(panel.close[:played, column]))
+    if not len(rows):
+        return None
+    last = int(rows[-1])
+    return bar_json(played_bars(panel.rows(last, last + 1), column, 1, panel.timeframe), 0)
 
 
 def latest_quote(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
