@@ -22,10 +22,9 @@ def entry_legs(
         legs.append(_leg(entry, ids, known + 2, side, "held", profit, None))
     if loss is not None:
         legs.append(_leg(entry, ids, known + 2 + len(legs), side, "held", request.stop_loss_limit, loss))
-    entry.legs = exits = tuple([leg.id for leg in legs])
-    for leg in legs:
-        leg.exits = exits
-    if held_stops and len(legs) > 1:
+    first, last = legs[0], legs[-1]
+    entry.legs = first.exits = last.exits = (first.id,) if first is last else (first.id, last.id)
+    if held_stops and first is not last:
         legs[-1].shadow = True
     return legs
 

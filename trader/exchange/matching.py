@@ -129,20 +129,23 @@ class Matcher:
         self._capacity = 0.0                            # shares of the bar that are left
         self._queue: list[tuple[float, int, VenueOrder, float, bool]] = []
 
-    def play_row(self, row: Row, bar_of: Callable[[int], Bar | None], *, extended: bool = False) -> None:
-        """Play a bar for every symbol with orders in the book.
+    def play_row(self, row: Row, bar_of: Callable[[int], Bar | None], *, extended: bool = False) -> int:
+        """Play a bar for every symbol with orders in the book; how many symbols had any that the bar can reach.
 
         ``row`` are the bar's prices by column; ``bar_of(column)`` is None where a symbol has no bar. In an ``extended``
-        bar only orders act that ask for extended hours. The events come symbol by symbol: `Desk.sort_events` brings
-        them into the order of time.
+        bar only orders act that ask for extended hours. The events of one symbol come in the order of time, one symbol
+        after the other: `Desk.sort_events` mingles those of several.
         """
+        played = 0
         for column, book in self._desk.books.items():
             _, high, low, _, _ = row[column]
             if low <= book.floor or high >= book.ceiling or book.moving:
                 orders = book.reached(low, high)
                 bar = bar_of(column) if orders else None
                 if bar is not None:
+                    played += 1
                     self.play(bar, orders, extended=extended)
+        return played
 
     def play(self, bar: Bar, orders: list[VenueOrder], *, extended: bool = False) -> None:
         """Work off all touches of one symbol's orders and of the legs that they set free."""
@@ -303,9 +306,11 @@ class Matcher:
             leg.qty = quantity
             leg.session = entry.session
             desk.open_up(leg, ts_ns)
-        for leg in legs:
-            if leg.status in OPEN_STATUSES:
-                self._expect(leg, position)
+        bar, book = self._bar, desk.books[entry.column]
+        if bar.low <= book.floor or bar.high >= book.ceiling:           # else it reaches none of them
+            for leg in legs:
+                if leg.status in OPEN_STATUSES:
+                    self._expect(leg, position)
 
 
 def sweep(desk: Desk, start_ns: int, end_ns: int, *, opens: bool, closes: bool) -> None:

@@ -197,12 +197,13 @@ class Venue:
             return Bar(open_, high, low, close, volume, start, end, *figures[column], opens, closes)
 
         first, first_activity = len(desk.events), len(desk.activities)
-        self.matcher.play_row(row, bar_of, extended=not regular)
+        mingled = self.matcher.play_row(row, bar_of, extended=not regular) > 1
         if desk.fleeting and regular:
             sweep(desk, start, end, opens=opens, closes=closes)
+            mingled = True
         if desk.changes:
             desk.settle(end)
-        if len(desk.events) - first > 1:
+        if mingled and len(desk.events) - first > 1:
             desk.sort_events(first, first_activity)
 
     def _watch_bands(self, i: int) -> None:
