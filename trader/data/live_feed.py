@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COMPONENT = "data_stream"
+MUTE_AFTER_S = 180.0
 
 # Symbols, first moment, last moment (ns) → bars of the stream's own size, labelled as the stream does.
 FetchBars = Callable[[Sequence[str], int, int], Awaitable[Sequence[StreamBar]]]
@@ -72,7 +73,7 @@ class LiveFeed:
         self, api_key: str, secret_key: str, url: str, symbols: Sequence[str], timeframe: Timeframe, *,
         clock: Clock, on_event: Callable[[ev.Event], None], on_ready: Callable[[], None] | None = None,
         stream_minutes: int | None = 1, fetch: FetchBars | None = None, grace_ms: float = 2000.0,
-        mute_after_s: float | None = 180.0, next_index: int = 0, seed: int = 0,
+        mute_after_s: float | None = MUTE_AFTER_S, next_index: int = 0, seed: int = 0,
         backoff_s: tuple[float, float] = (0.5, 30.0),
     ) -> None:
         grace_ns = int(grace_ms * 1_000_000)

@@ -15,7 +15,7 @@ from trader.core.panel import FIELDS, BarPanel, Slice
 from trader.data.alpaca_client import AlpacaDataClient, MarketDataError
 from trader.data.bars import SymbolBars, assemble
 from trader.data.cleaning import clean_bars
-from trader.data.live_feed import LiveFeed, rest_bars
+from trader.data.live_feed import MUTE_AFTER_S, LiveFeed, rest_bars
 from trader.data.timeframe import available_at, parse_timeframe
 from trader.data.websocket_hardened import bar_stream_url
 from trader.session.plan import SIM, SessionPlan
@@ -41,11 +41,12 @@ class MarketFeed:
         self._remarks: list[str] = []           # of the past, told once there is an engine to hear them
         self._frame = parse_timeframe(plan.timeframe)
         self._client = AlpacaDataClient(key, secret, base_url, data_url)
-        # The embedded exchange streams bars of its own size; Alpaca streams minutes.
-        minutes = None if plan.mode == SIM else 1
+        # The embedded exchange streams bars of its own size, and is silent while it is paused or slow; Alpaca streams
+        # minutes, and silence in its hours means that the socket is dead.
+        minutes, mute_after_s = (None, None) if plan.mode == SIM else (1, MUTE_AFTER_S)
         self.live = LiveFeed(
             key, secret, bar_stream_url(data_url, FEED), plan.symbols, self._frame, clock=clock, on_event=on_event,
-            on_ready=on_wake, stream_minutes=minutes, grace_ms=grace_ms,
+            on_ready=on_wake, stream_minutes=minutes, grace_ms=grace_ms, mute_after_s=mute_after_s,
             fetch=rest_bars(self._client, plan.timeframe if minutes is None else "1Min", FEED))
         self.due = self.live.due
 
