@@ -9,7 +9,7 @@ import pytest
 
 from trader.backtest.blocks import foreseen
 from trader.backtest.engine import BacktestEngine
-from trader.core.foresight import bits_of, mask_of, row_bits
+from trader.core.foresight import bits_of, columns_of, row_bits
 from trader.core.journal import read_events
 from trader.core.panel import BarPanel
 from trader.risk.params import RiskParams
@@ -100,5 +100,5 @@ def test_a_subclass_with_decisions_of_its_own_is_asked():
 def test_bits_are_columns():
     mask = np.random.default_rng(0).random((40, 19)) < 0.3
     for row, bits in zip(mask, row_bits(mask), strict=True):
-        assert mask_of(bits, 19).tolist() == row.tolist()
+        assert columns_of(bits) == np.flatnonzero(row).tolist()
         assert bits == bits_of(row) == sum(1 << k for k in np.flatnonzero(row).tolist())

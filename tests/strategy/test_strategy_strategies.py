@@ -25,7 +25,7 @@ class Stage:
         self.panel = BarPanel(SYMBOLS, "15Min", ts, ts + 900 * 10**9, close, close * 1.0005, close * 0.9995, close,
                               np.full_like(close, 1e5))
         self.history = History.over(self.panel, np.repeat(np.arange(n), 26)[:n], 26.0)
-        self.book = SimpleNamespace(positions={})
+        self.book = SimpleNamespace(positions={}, shares={}, changes=0)
         self.probabilities = probabilities
         self.signals: list[tuple[int, object]] = []
 
@@ -39,10 +39,12 @@ class Stage:
             good = np.isfinite(bar.close) if ok is None else ok
             for signal in strategy.on_slice(StrategyContext(bar, self.history, self.book, probabilities, good)):
                 self.signals.append((i, signal))
+                self.book.changes += obey
                 if obey and signal.direction:
                     self.book.positions[signal.symbol] = SimpleNamespace(quantity=10 * signal.direction, bars_held=0)
+                    self.book.shares[signal.symbol] = 10.0 * signal.direction
                 elif obey:
-                    del self.book.positions[signal.symbol]
+                    del self.book.positions[signal.symbol], self.book.shares[signal.symbol]
         return self.signals
 
 

@@ -30,7 +30,8 @@ class InProcessBroker:
             command = queue.popleft()
             for event in self._execute(command):
                 queue.extend(self._engine.on_event(event))
-            queue.extend(self._hear())
+            if self._venue.desk.events:
+                queue.extend(self._hear())
 
     def hear(self) -> None:
         """Hand the venue's news to the engine."""
@@ -38,10 +39,7 @@ class InProcessBroker:
 
     def _hear(self) -> list[Command]:
         commands: list[Command] = []
-        drained = self._venue.drain()
-        if not drained:
-            return commands
-        for news in drained:
+        for news in self._venue.drain():
             event = translate(news)
             if event is not None:
                 commands += self._engine.on_event(event)

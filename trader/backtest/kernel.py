@@ -17,16 +17,19 @@ def play(engine: Engine, venue: Venue, on_slice: Callable[[int], None] | None = 
     there, so it is lifted when the next session starts, and the journal says so.
     """
     broker = InProcessBroker(venue, engine)
-    slices = venue.panel.slices(venue.index)
     played = 0
     halted_on = 0
-    while not venue.done and (not stop_after or played < stop_after):
+    for bar in venue.panel.slices(venue.index):
+        if stop_after and played >= stop_after:
+            break
         venue.step()
-        bar = next(slices)
-        broker.hear()
+        if venue.desk.events:
+            broker.hear()
         if engine.halted and not engine.halting.running and day_of(bar.available_ns) != halted_on:
             engine.resume("backtest", "a new session; live, a person would decide", bar.ts_ns)
-        broker.carry_out(engine.on_slice(bar))
+        commands = engine.on_slice(bar)
+        if commands:
+            broker.carry_out(commands)
         while engine.halt_requests:
             halted_on = day_of(bar.available_ns)
             broker.carry_out(engine.halt("breaker", engine.halt_requests.pop(0), engine.now_ns))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from operator import mul
-from typing import cast
 
 import msgspec
 
 from trader.core import events as ev
 from trader.core.money import ZERO
-from trader.core.orders import OPEN, TERMINAL, News, OrderState, advance
+from trader.core.orders import OPEN, TERMINAL, TRANSITIONS, News, OrderState
 
 SIGN = {"buy": 1, "sell": -1}
 ENTRY_ROLES = frozenset({"entry"})
@@ -143,7 +142,7 @@ class Book:
         self.lean = False
         self._ended = OrderCounts()
         self.changes = 0                                # of orders, positions or cash; a slice is none
-        self._shares: dict[str, float] = {}             # of the positions, in their order, for the slice's valuation
+        self.shares: dict[str, float] = {}              # signed, of the positions, in their order
         self._open_by_symbol: dict[str, dict[str, Order]] = {}
         self.by_broker_id: dict[str, str] = {}
         self.rules: dict[str, tuple[ev.RuleName, ...]] = {}     # what the verdicts' numbers stand for
@@ -186,7 +185,7 @@ class Book:
         """Signed dollars held by symbol, at marks; before its first bar a position counts at what it cost."""
         marks = self.marks
         return {symbol: held * (marks[symbol] if symbol in marks else float(self.positions[symbol].average_price))
-                for symbol, held in self._shares.items()}
+                for symbol, held in self.shares.items()}
 
     def counts(self) -> OrderCounts:
         """All orders so far, those included that a lean book has forgotten."""
@@ -219,7 +218,7 @@ class Book:
         self.stopped_entries = {symbol: orders[key] for symbol, key in stopped.items()}
         self.by_broker_id = {o.broker_order_id: o.client_order_id for o in orders.values() if o.broker_order_id}
         self.positions = {position.symbol: position for position in positions}
-        self._shares = {position.symbol: float(position.quantity) for position in positions}
+        self.shares = {position.symbol: float(position.quantity) for position in positions}
 
     # --- folding -----------------------------------------------------------------------------------------
 
@@ -240,7 +239,7 @@ class Book:
         order = self.orders.get(getattr(event, "client_order_id", ""))
         if order is None:
             return False
-        return advance(order.state, self._fill_news(order, event) if news is News.FILL else news) is not None
+        return (self._fill_news(order, event) if news is News.FILL else news) in TRANSITIONS[order.state]
 
     @staticmethod
     def _fill_news(order: Order, event: ev.AnyEvent) -> News:
@@ -248,7 +247,7 @@ class Book:
         return News.FILL_ALL if order.filled_quantity + event.quantity >= order.quantity else News.FILL
 
     def _move(self, order: Order, news: News, ts: int, detail: str = "") -> bool:
-        state = advance(order.state, news)
+        state = TRANSITIONS[order.state].get(news)
         if state is None:
             return False
         order.updated_ts = ts
@@ -290,7 +289,7 @@ class Book:
                 strategy=carried.strategy, entry_quantity=abs(carried.quantity),
                 entry_value=abs(carried.quantity) * carried.average_price,
             )
-            self._shares[carried.symbol] = float(carried.quantity)
+            self.shares[carried.symbol] = float(carried.quantity)
         for old in event.orders:
             order = Order(
                 old.client_order_id, old.symbol, old.side, old.quantity, old.role, old.order_type, old.time_in_force,
@@ -325,7 +324,7 @@ class Book:
             marks.update((symbol, close) for symbol, close in zip(self.symbols, event.close, strict=True)
                          if close is not None)
         else:
-            marks.update(zip(self.symbols, cast("list[float]", event.close), strict=True))
+            marks.update(zip(self.symbols, event.close, strict=True))       # type: ignore[arg-type]
         for position in self.positions.values():
             position.bars_held += 1
         self._revalue()
@@ -333,13 +332,14 @@ class Book:
             self.peak_equity = self.equity
 
     def _revalue(self) -> None:
-        shares, marks = self._shares, self.marks
+        shares, marks = self.shares, self.marks
         try:
             values = list(map(mul, shares.values(), map(marks.__getitem__, shares)))
         except KeyError:                                # before its first bar a position counts at what it cost
             values = [held * marks.get(symbol, float(self.positions[symbol].average_price))
                       for symbol, held in shares.items()]
-        self.gross, self.net = sum(map(abs, values), 0.0), sum(values, 0.0)
+        self.net = sum(values, 0.0)
+        self.gross = self.net if not values or min(values) >= 0.0 else sum(map(abs, values), 0.0)
         self.equity = float(self.cash) + self.net
 
     def _intent(self, event: ev.OrderIntent) -> None:
@@ -487,9 +487,9 @@ class Book:
         """A position has changed, come or gone."""
         position = self.positions.get(symbol)
         if position is None:
-            self._shares.pop(symbol, None)
+            self.shares.pop(symbol, None)
         else:
-            self._shares[symbol] = float(position.quantity)
+            self.shares[symbol] = float(position.quantity)
 
     def _trade(self, position: Position, signed: Decimal, event: ev.OrderFilled, order: Order | None) -> None:
         held = position.quantity
@@ -538,7 +538,7 @@ class Book:
             position.strategy, order.role if order else "external", position.bars_held, position.signal_price,
         ))
         del self.positions[position.symbol]
-        self._shares.pop(position.symbol, None)         # so that both keep the same order
+        self.shares.pop(position.symbol, None)         # so that both keep the same order
 
     def _cash_adjusted(self, event: ev.CashAdjusted) -> None:
         self.cash += event.amount

@@ -139,6 +139,7 @@ class Engine:
             ev.Reconciled: self._reconciled,
         }
         self._trades_seen = 0
+        self.slice_event = slice_event                  # a backtest has a quicker one
         self.foresight: Foresight | None = None         # a backtest's: where the strategy need not be asked
         self.halt_requests: list[str] = []              # reasons for which the engine wants the latch set
 
@@ -198,8 +199,8 @@ class Engine:
             self.now_ns = bar.available_ns
         self._calm = self.ladder.calm
         day = day_of(bar.available_ns)
-        previous = self.history.close(1)[0] if self.history.n else bar.close
-        self.record(_slice_event(bar, day))
+        previous = self.history.newest_close if self.history.n else bar.close
+        self.record(self.slice_event(bar, day))
         self.history.append(bar, day)
         valid = self._guarded("validator", self._validate, bar, previous)
         if valid is None:
@@ -419,7 +420,8 @@ def _finite(column: FloatArray) -> list[float | None]:
     return [value if value == value else None for value in values]
 
 
-def _slice_event(bar: Slice, day: int) -> ev.SliceClosed:
+def slice_event(bar: Slice, day: int) -> ev.SliceClosed:
+    """A slice as the journal keeps it."""
     index, bar_ts, ts, opened, high, low, close, volume = bar
     total = sum(volume.tolist())
     whole = total == total                              # a sum is NaN when a part is

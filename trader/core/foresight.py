@@ -28,10 +28,14 @@ def bits_of(mask: NDArray[np.bool_]) -> int:
     return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
 
 
-def mask_of(bits: int, columns: int) -> NDArray[np.bool_]:
-    """The inverse of :func:`bits_of`, shape ``(columns,)``."""
-    packed = np.frombuffer(bits.to_bytes((columns + 7) // 8, "little"), np.uint8)
-    return np.unpackbits(packed, count=columns, bitorder="little").view(np.bool_)
+def columns_of(bits: int) -> list[int]:
+    """The columns whose bits are set, in order."""
+    columns = []
+    while bits:
+        lowest = bits & -bits
+        columns.append(lowest.bit_length() - 1)
+        bits ^= lowest
+    return columns
 
 
 def row_bits(mask: NDArray[np.bool_]) -> list[int]:
@@ -50,18 +54,17 @@ class HeldBits:
         self._at: tuple[Book | None, int] = (None, -1)
         self._bits = (0, 0)
 
-    def look(self, book: Book) -> tuple[int, int]:
-        """Long and short."""
+    def of(self, book: Book) -> tuple[int, int]:
+        """Long and short; looked up anew only when the book has changed."""
+        if self._at[1] != book.changes or self._at[0] is not book:
+            self._at, self._bits = (book, book.changes), self._look(book)
+        return self._bits
+
+    def _look(self, book: Book) -> tuple[int, int]:
         long = short = 0
-        for symbol, position in book.positions.items():
-            if position.quantity > 0:
+        for symbol, held in book.shares.items():
+            if held > 0.0:
                 long |= self._bit.get(symbol, 0)
-            elif position.quantity < 0:
+            else:
                 short |= self._bit.get(symbol, 0)
         return long, short
-
-    def of(self, book: Book) -> tuple[int, int]:
-        """:meth:`look`, anew only when the book has changed."""
-        if self._at[1] != book.changes or self._at[0] is not book:
-            self._at, self._bits = (book, book.changes), self.look(book)
-        return self._bits

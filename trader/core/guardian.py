@@ -37,8 +37,7 @@ class Guardian:
         if book.changes == self._whole_at:
             return []
         commands: list[Command] = []
-        partial = {o.client_order_id: o for o in book.open_orders.values()
-                   if o.role == "entry" and o.filled_quantity > 0}
+        partial = {key: order for key, order in book.open_entries.items() if order.filled_quantity}
         for key in [key for key in self._partial_since if key not in partial]:
             del self._partial_since[key]
         for key, order in partial.items():

@@ -94,6 +94,12 @@ class History:
         """The last ``k`` closes."""
         return self._last(self._close, k)
 
+    @property
+    def newest_close(self) -> FloatArray:
+        """The last closes, shape ``(n_symbols,)``; there must be one."""
+        close: FloatArray = self._close[self.n - 1]
+        return close
+
     def volume(self, k: int) -> FloatArray:
         """The last ``k`` volumes."""
         return self._last(self._volume, k)

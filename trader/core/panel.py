@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -65,8 +66,10 @@ class BarPanel:
 
     def slices(self, start: int = 0) -> Iterator[Slice]:
         """The slices from row ``start`` on, each as :meth:`slice` gives it."""
-        return map(Slice, range(start, len(self)), self.ts_ns[start:].tolist(), self.available_ns[start:].tolist(),
-                   self.open[start:], self.high[start:], self.low[start:], self.close[start:], self.volume[start:])
+        rows = zip(range(start, len(self)), self.ts_ns[start:].tolist(), self.available_ns[start:].tolist(),
+                   self.open[start:], self.high[start:], self.low[start:], self.close[start:], self.volume[start:],
+                   strict=True)
+        return map(partial(tuple.__new__, Slice), rows)     # half the time of calling the class
 
     def rows(self, start: int, stop: int) -> BarPanel:
         """The bars ``start <= i < stop`` as views."""

@@ -232,8 +232,9 @@ def measure(returns: FloatArray, baseline_mean: float = math.nan) -> Correlation
     eigenvalues = np.linalg.eigvalsh(matrix)[::-1]
     mean = _mean_off_diagonal(matrix)
     rise = (mean - baseline_mean) / max(abs(baseline_mean), BASELINE_FLOOR)      # NaN without a baseline
+    fifth = eigenvalues[:max(1, round(n / 5))]
     return CorrelationReading(
-        mean, rise, float(eigenvalues[0]) / n, float(eigenvalues[:max(1, round(n / 5))].sum()) / n, n, observations,
+        mean, rise, float(eigenvalues[0]) / n, float(np.add.reduce(fifth)) / n, n, observations,
     )
 
 
@@ -241,25 +242,26 @@ def correlation_matrix(returns: FloatArray) -> tuple[NDArray[np.float64] | None,
     """Correlations of the columns that are complete and move, and the number of observations."""
     if returns.ndim != 2:
         raise ValueError(f"returns have shape {returns.shape}; expected (n_observations, n_symbols)")
-    if not math.isfinite(float(returns.sum())):
+    columns = np.asfortranarray(returns)                # column by column, as the selection below lays them out
+    total = np.add.reduce(columns)
+    if not math.isfinite(float(np.add.reduce(total))):
         finite = np.isfinite(returns)
         rows = finite.any(axis=1)
         returns, finite = returns[rows], finite[rows]
         columns = returns[:, finite.all(axis=0)]
-    else:
-        columns = np.asfortranarray(returns)            # column by column, as the selection above lays them out
+        total = np.add.reduce(columns)
     if len(returns) < MIN_OBSERVATIONS:
         return None, len(returns)
-    moves = columns.max(axis=0) > columns.min(axis=0)
-    if not moves.all():
-        columns = columns[:, moves]
+    moves = np.maximum.reduce(columns) > np.minimum.reduce(columns)
+    if not np.logical_and.reduce(moves):
+        columns, total = columns[:, moves], total[moves]
     if columns.shape[1] < 2:
         return None, len(returns)
-    centred = columns - columns.sum(axis=0) / len(columns)
-    centred /= np.sqrt((centred * centred).sum(axis=0))
+    centred = columns - total / len(columns)
+    centred /= np.sqrt(np.add.reduce(centred * centred))
     return centred.T @ centred, len(returns)
 
 
 def _mean_off_diagonal(matrix: NDArray[np.float64]) -> float:
     n = len(matrix)
-    return float(matrix.sum() - matrix.trace()) / (n * (n - 1))
+    return float(np.add.reduce(matrix, None) - matrix.trace()) / (n * (n - 1))

@@ -56,10 +56,11 @@ class MarketFacts:
         days = history.day(reach)
         if self.day and days[0] >= self.day:            # sessions longer than thought, or skipped slices
             days = history.day(history.n)
-        stop = int(np.searchsorted(days, day))
-        start = int(np.searchsorted(days, self.day)) if self.day else 0
-        edges = np.flatnonzero(np.diff(days[start:stop])) + 1 + start
-        bounds = [start, *edges.tolist(), stop]
+        stop = int(days.searchsorted(day))
+        start = int(days.searchsorted(self.day)) if self.day else 0
+        bounds = [start, stop]
+        if start < stop and days[start] != days[stop - 1]:              # several sessions at once
+            bounds[1:1] = (np.flatnonzero(np.diff(days[start:stop])) + 1 + start).tolist()
         close, volume = history.close(len(days)), history.volume(len(days))
         for low, high in pairwise(bounds):
             if high > low:
@@ -75,18 +76,17 @@ class MarketFacts:
             self._rows = self._keep
         row = self._rows
         last = close[-1]
-        missing = np.isnan(last)
-        if missing.any():
+        if not math.isfinite(np.add.reduce(last)):
             last = last.copy()
-            for i in np.flatnonzero(missing):
+            for i in np.flatnonzero(np.isnan(last)):
                 seen = close[~np.isnan(close[:, i]), i]
                 last[i] = seen[-1] if len(seen) else (self._close[row - 1, i] if row else math.nan)
         self._close[row] = last
         if row:
             with np.errstate(invalid="ignore", divide="ignore"):
                 self._returns[row] = last / self._close[row - 1] - 1.0
-        total = volume.sum(axis=0)
-        if not total.min() > 0.0:                       # a day without volume, or one with gaps
+        total = np.add.reduce(volume)
+        if not np.minimum.reduce(total) > 0.0:          # a day without volume, or one with gaps
             total = np.nansum(volume, axis=0)
             total = np.where(total > 0.0, total, math.nan)
         self._volume[row] = total
@@ -98,8 +98,8 @@ class MarketFacts:
         if n == 0:
             return
         volume = self._volume[max(0, n - self._adv_days):n]
-        total = volume.sum(axis=0)
-        if np.isnan(total).any():
+        total = np.add.reduce(volume)
+        if not math.isfinite(np.add.reduce(total)):
             known = ~np.isnan(volume)
             count = known.sum(axis=0)
             total = np.where(known, volume, 0.0).sum(axis=0)
@@ -143,9 +143,10 @@ class MarketFacts:
 
 def _column_std(returns: FloatArray) -> NDArray[np.float64]:
     n = len(returns)
-    mean = returns.sum(axis=0) / n
-    if not np.isnan(mean).any():
-        spread: NDArray[np.float64] = np.sqrt(((returns - mean) ** 2).sum(axis=0) / (n - 1))
+    mean = np.add.reduce(returns) / n
+    if math.isfinite(np.add.reduce(mean)):
+        away = returns - mean
+        spread: NDArray[np.float64] = np.sqrt(np.add.reduce(away * away) / (n - 1))
         return spread
     known = ~np.isnan(returns)
     count = known.sum(axis=0)

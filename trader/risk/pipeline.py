@@ -118,22 +118,18 @@ class RiskPipeline:
             self._orders_since(intent.ts - MINUTE_NS), loss, drawdown,
         )
         quantity = intent.quantity
-        used: list[float] = []
-        limits: list[float] = []
+        readings: list[tuple[float, float]] = []        # used, limit
         checks: list[RuleCheck] = []
         action = "allow"
         table = ENTRY if entry else OTHER
         for judge in _ENTRY_JUDGES if entry else _EXIT_JUDGES:
             ruling = judge(case, quantity)
             if type(ruling) is tuple:
-                reading, limit = ruling
-                used.append(reading)
-                limits.append(limit)
+                readings.append(ruling)
                 continue
             assert isinstance(ruling, Word)
-            checks.append(check_of(TABLES[table][len(used)], ruling))
-            used.append(ruling.used)
-            limits.append(ruling.limit)
+            checks.append(check_of(TABLES[table][len(readings)], ruling))
+            readings.append((ruling.used, ruling.limit))
             quantity = ruling.quantity
             if ruling.action != "allow":
                 action = ruling.action
@@ -143,6 +139,7 @@ class RiskPipeline:
             quantity = ZERO
         else:
             self._recent.append(intent.ts)
+        used, limits = map(list, zip(*readings, strict=True))
         if entry:
             self._keep_worst(used)
         return RiskVerdict(

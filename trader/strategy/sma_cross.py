@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from trader.core.book import Book
-from trader.core.foresight import HeldBits, bits_of, mask_of, row_bits
+from trader.core.foresight import HeldBits, bits_of, columns_of, row_bits
 from trader.core.history import History
 from trader.core.panel import BarPanel, FloatArray
 from trader.core.signals import Signal
@@ -49,7 +49,7 @@ class SmaCross(BaseStrategy):
     def __init__(self, params: StrategyParams | None = None) -> None:
         super().__init__(params)
         self._sums: tuple[FloatArray, FloatArray] | None = None
-        self._spent: np.ndarray | None = None           # entered in this upswing already
+        self.spent = 0                                  # the columns entered in this upswing already, as bits
         self._held: HeldBits | None = None
         self._summed_at = 0                             # the bar that the sums end with
         self._age = 0
@@ -62,11 +62,6 @@ class SmaCross(BaseStrategy):
         """Where the means of a whole panel are on which side."""
         return SmaForesight(self, panel)
 
-    @property
-    def spent(self) -> tuple[int, np.ndarray | None]:
-        """The slices asked so far, and the symbols that were entered in this upswing already."""
-        return self._age, self._spent
-
     def held_bits(self, symbols: tuple[str, ...]) -> HeldBits:
         """Who tells which columns are held."""
         if self._held is None or self._held.symbols != symbols:
@@ -78,29 +73,27 @@ class SmaCross(BaseStrategy):
         if history.n < params.slow:
             return []
         fast, slow = self._means(history)
-        above = fast > slow + EPSILON
-        if self._spent is None:
-            self._spent = np.zeros(len(history.symbols), bool)
-        self._spent &= above
-        long, short = self.held_bits(history.symbols).look(ctx.book)
-        held = mask_of(long | short, len(history.symbols))
-        acts = (above != held) & ~(self._spent & above) & ctx.ok
-        columns = acts.nonzero()[0].tolist()
-        if not columns:
+        above = bits_of(fast > slow + EPSILON)
+        self.spent &= above
+        long, short = self.held_bits(history.symbols).of(ctx.book)
+        held = long | short
+        acts = (above ^ held) & ~self.spent
+        if not acts:
             return []
+        acts &= bits_of(ctx.ok)
         close = ctx.slice.close
         signals = [
             Signal(history.symbols[i], 0, 1.0, float(close[i]), reason="fast mean below slow")
-            for i in columns if held[i]
+            for i in columns_of(acts & held)
         ]
-        for i in columns:
-            if held[i]:
-                continue
+        entries = acts & ~held
+        for i in columns_of(entries):
             signals.append(Signal(
                 history.symbols[i], 1, 1.0, float(close[i]), take_profit_pct=params.take_profit_pct,
                 stop_loss_pct=params.stop_loss_pct, shares=params.shares, reason="fast mean above slow",
             ))
-            self._spent[i] = params.take_profit_pct is not None or params.stop_loss_pct is not None
+        if params.take_profit_pct is not None or params.stop_loss_pct is not None:
+            self.spent |= entries
         return signals
 
     def _means(self, history: History) -> tuple[FloatArray, FloatArray]:
@@ -126,8 +119,6 @@ class SmaForesight:
         self._held = strategy.held_bits(panel.symbols)
         self._above: list[int] = []
         self._unsure: list[int] = []
-        self._spent = 0
-        self._spent_at = 0
         reach = strategy.params.slow - 1
         for start in range(0, len(panel), BLOCK):
             first = max(0, start - reach)
@@ -159,10 +150,8 @@ class SmaForesight:
             return True
         if self._unsure[row]:
             return False
-        age, spent = strategy.spent
-        if age != self._spent_at:
-            self._spent_at, self._spent = age, 0 if spent is None else bits_of(spent)
+        spent = strategy.spent
         above = self._above[row]
         long, short = self._held.of(book)
         held = long | short
-        return not (held & ~above or self._spent & ~above or above & ~held & ~self._spent)
+        return not ((held | spent) & ~above or above & ~(held | spent))
