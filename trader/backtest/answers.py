@@ -20,6 +20,7 @@ class InProcessBroker:
     def __init__(self, venue: Venue, engine: Engine) -> None:
         self._venue = venue
         self._engine = engine
+        self._endings: dict[str, VenueOrder] = {}       # one order for each way to end
 
     def carry_out(self, commands: Sequence[Command]) -> None:
         """Carry out commands, and those that the answers set off, until there is none left."""
@@ -43,9 +44,17 @@ class InProcessBroker:
             event = translate(news)
             if event is not None:
                 commands += self._engine.on_event(event)
+            if not news.order.is_open:
+                self._let_go(news.order)
         self._venue.desk.activities.clear()             # nobody will ask for them, nor store what changed
         self._venue.desk.dirty.clear()
         return commands
+
+    def _let_go(self, order: VenueOrder) -> None:
+        """Keep of an ended order that there was one and how it ended; its group and the engine ask for no more."""
+        desk = self._venue.desk
+        desk.orders[order.id] = self._endings.setdefault(order.status, order)
+        desk.by_client_id.pop(order.client_order_id, None)
 
     def _execute(self, command: Command) -> list[ev.AnyEvent]:
         venue, now = self._venue, whole_ms(self._venue.now_ns)
