@@ -8,7 +8,7 @@ import pytest
 from session_world import QUICK, comparable, events_of, lock_step, make_home, runs
 
 from trader import headless
-from trader.backtest.engine import BacktestEngine
+from trader.backtest.engine import BacktestEngine, BacktestResult
 from trader.core import events as ev
 from trader.core.clock import iso
 from trader.core.panel import BarPanel
@@ -38,36 +38,34 @@ def decisions(journal: Path, kinds: tuple[type, ...]) -> list[dict]:
     return by_number(comparable(events_of(journal), kinds))
 
 
-def test_a_session_and_a_backtest_decide_the_same(home: Path) -> None:
-    slices = 300
-    options = lock_step(make_home(home), slices)
-    assert headless.run(options) == 0
-    plan = make_plan(options)
+def both(
+    home: Path, settings: str, strategy: str, slices: int, **options: str
+) -> tuple[Path, SessionPlan, BacktestResult]:
+    """A session and the backtest of the bars that it plays, decisions and fills compared; the session's journal."""
+    wish = lock_step(make_home(home, settings), slices, **options)
+    assert headless.run(wish) == 0
+    plan = make_plan(wish)
     panel, start = played(plan, slices)
     journal = home / "backtest.sqlite"
     result = BacktestEngine(float(plan.loaded.settings.sim.cash), risk_params=plan.risk_params).run(
-        make_strategy("trend"), panel, start, journal=journal)
+        make_strategy(strategy), panel, start, journal=journal)
     session = runs(home)[-1]
     assert decisions(session, DECISIONS) == decisions(journal, DECISIONS)
     assert decisions(session, FILLS) == decisions(journal, FILLS)
-    assert result.counts["orders"] > 20
     assert result.counts["slices"] == slices
+    return session, plan, result
+
+
+def test_a_session_and_a_backtest_decide_the_same(home: Path) -> None:
+    _, _, result = both(home, QUICK, "trend", 300)
+    assert result.counts["orders"] > 20
 
 
 def test_a_session_and_a_backtest_of_daily_bars_decide_the_same(home: Path) -> None:
-    slices = 300
     settings = QUICK.replace("2012-06-15", "2012-02-01").replace("{name: trend}", "{name: sma_cross}")
-    options = lock_step(make_home(home, settings), slices, timeframe="1Day")
-    assert headless.run(options) == 0
-    plan = make_plan(options)
-    panel, start = played(plan, slices)
-    journal = home / "backtest.sqlite"
-    result = BacktestEngine(float(plan.loaded.settings.sim.cash), risk_params=plan.risk_params).run(
-        make_strategy("sma_cross"), panel, start, journal=journal)
-    session = runs(home)[-1]
-    assert decisions(session, DECISIONS) == decisions(journal, DECISIONS)
-    assert decisions(session, FILLS) == decisions(journal, FILLS)
+    session, plan, result = both(home, settings, "sma_cross", 300, timeframe="1Day")
     assert result.counts["orders"] > 5
+    panel, _ = played(plan, 300)
     closed = [(event.bar_ts, event.ts) for event in events_of(session) if isinstance(event, ev.SliceClosed)]
     assert closed == list(zip(panel.ts_ns[plan.first:].tolist(), panel.available_ns[plan.first:].tolist(), strict=True))
 
