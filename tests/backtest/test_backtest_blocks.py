@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from trader.backtest import engine
-from trader.backtest.blocks import EVENT_ROWS, ROWS, BlockEvents, BlockValidator
+from trader.backtest.blocks import ROWS, BlockValidator
 from trader.backtest.engine import BacktestEngine
 from trader.core import events as ev
-from trader.core.engine import slice_event
 from trader.core.fold import Fold
 from trader.core.journal import read_events
 from trader.core.panel import BarPanel
@@ -55,18 +54,6 @@ def test_blocks_find_what_single_bars_show(faults, holes, first):
         assert list(block_issues) == issues
         found += len(issues)
     assert bool(found) is faults
-
-
-@pytest.mark.parametrize("holes", [False, True])
-@pytest.mark.parametrize("first", [0, 5, EVENT_ROWS - 1])
-def test_slices_told_from_blocks_are_those_told_one_by_one(holes, first):
-    panel = panel_with(False, False, 3 * EVENT_ROWS + 7)
-    if holes:
-        panel.close[EVENT_ROWS + 3, 1] = panel.volume[EVENT_ROWS + 3, 1] = np.nan
-        panel.close[EVENT_ROWS + 5, 2] = np.nan           # a bar that is broken, not missing
-    told = BlockEvents(panel)
-    for bar in panel.slices(first):
-        assert ev.encode(told(bar, 20_240_102)) == ev.encode(slice_event(bar, 20_240_102))
 
 
 def test_a_late_look_at_a_bar_is_taken_by_itself():

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trader.core import events as ev
-from trader.core.engine import Strategy, Validator, slice_event
+from trader.core.engine import Strategy, Validator
 from trader.core.foresight import Foresight
-from trader.core.panel import FIELDS, BarPanel, FloatArray, Slice
+from trader.core.panel import BarPanel, FloatArray, Slice
 
 ROWS = 512
-EVENT_ROWS = 64                 # few, for they become Python's own numbers
 
 
 class BlockValidator:
@@ -57,39 +55,6 @@ class BlockValidator:
             panel.open, panel.high, panel.low, panel.close, panel.volume)))
         masks, issues = self._validator.check_slice(flat, before.ravel(), 0)
         self._masks = None if issues else np.reshape(masks, (self._stop - row, len(panel.symbols)))
-
-
-class BlockEvents:
-    """A panel's slices as events, their numbers made a block at a time; a block with gaps is told bar by bar.
-
-    Parameters
-    ----------
-    panel : the bars; slices carry their row in it as ``index``.
-    """
-
-    def __init__(self, panel: BarPanel) -> None:
-        self._panel = panel
-        self._start = self._stop = 0
-        self._lists: tuple[list[list[float | None]], ...] | None = None     # open, high, low, close, volume
-
-    def __call__(self, bar: Slice, day: int) -> ev.SliceClosed:
-        """As :func:`trader.core.engine.slice_event`."""
-        row = bar.index
-        if not self._start <= row < self._stop:
-            self._open(row)
-        if self._lists is None:
-            return slice_event(bar, day)
-        opened, high, low, close, volume = self._lists
-        at = row - self._start
-        return ev.SliceClosed(
-            ts=bar.available_ns, index=row, bar_ts=bar.ts_ns, day=day, open=opened[at], high=high[at], low=low[at],
-            close=close[at], volume=volume[at])
-
-    def _open(self, row: int) -> None:
-        self._start, self._stop = row, min(row + EVENT_ROWS, len(self._panel))
-        arrays = [getattr(self._panel, field)[row:self._stop] for field in FIELDS]
-        whole = all(not np.isnan(array).any() for array in arrays)
-        self._lists = tuple(array.tolist() for array in arrays) if whole else None
 
 
 def foreseen(strategy: Strategy, panel: BarPanel) -> Foresight | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from trader.backtest.blocks import BlockEvents, BlockValidator, foreseen
+from trader.backtest.blocks import BlockValidator, foreseen
 from trader.backtest.kernel import play
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core import events as ev
@@ -137,7 +137,6 @@ class BacktestEngine:
             ids=ClientIds(CLIENT_ID_PREFIX),
         )
         engine.validator = BlockValidator(engine.validator, panel)
-        engine.slice_event = BlockEvents(panel)
         engine.foresight = foreseen(engine.strategy, panel)
         begin = int(panel.ts_ns[first])
         engine.start(ev.SessionStarted(

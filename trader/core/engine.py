@@ -139,7 +139,6 @@ class Engine:
             ev.Reconciled: self._reconciled,
         }
         self._trades_seen = 0
-        self.slice_event = slice_event                  # a backtest has a quicker one
         self.foresight: Foresight | None = None         # a backtest's: where the strategy need not be asked
         self.halt_requests: list[str] = []              # reasons for which the engine wants the latch set
 
@@ -200,7 +199,7 @@ class Engine:
         self._calm = self.ladder.calm
         day = day_of(bar.available_ns)
         previous = self.history.newest_close if self.history.n else bar.close
-        self.record(self.slice_event(bar, day))
+        self.record(_slice_event(bar, day))
         self.history.append(bar, day)
         valid = self._guarded("validator", self._validate, bar, previous)
         if valid is None:
@@ -420,16 +419,17 @@ def _finite(column: FloatArray) -> list[float | None]:
     return [value if value == value else None for value in values]
 
 
-def slice_event(bar: Slice, day: int) -> ev.SliceClosed:
-    """A slice as the journal keeps it."""
+def _slice_event(bar: Slice, day: int) -> ev.SliceClosed:
     index, bar_ts, ts, opened, high, low, close, volume = bar
-    total = sum(volume.tolist())
-    whole = total == total                              # a sum is NaN when a part is
-    listed: Callable[[FloatArray], list[float | None]] = np.ndarray.tolist if whole else _finite   # type: ignore[assignment]
+    volumes: list[float | None] = volume.tolist()
+    total = sum(volumes)                                # type: ignore[arg-type]
+    if total == total:                                  # a sum is NaN when a part is
+        return ev.SliceClosed(
+            ts=ts, index=int(index), bar_ts=bar_ts, day=day, open=opened.tolist(), high=high.tolist(),
+            low=low.tolist(), close=close.tolist(), volume=volumes)
     return ev.SliceClosed(
-        ts=ts, index=int(index), bar_ts=bar_ts, day=day, open=listed(opened), high=listed(high), low=listed(low),
-        close=listed(close), volume=listed(volume),
-    )
+        ts=ts, index=int(index), bar_ts=bar_ts, day=day, open=_finite(opened), high=_finite(high), low=_finite(low),
+        close=_finite(close), volume=_finite(volume))
 
 
 def _bracket(signal: Signal) -> tuple[Decimal | None, Decimal | None]:

@@ -43,9 +43,9 @@ def sanity(case: Case, quantity: Decimal) -> Ruling:
         return veto("NO_PRICE", 1, 0, f"no price of {intent.symbol} is known")
     if not case.equity > 0:
         return veto("NO_EQUITY", 1, 0, f"equity is ${case.equity:,.2f}")
-    whole = whole_shares(quantity)
-    if whole == quantity:
+    if int(quantity) == quantity:
         return 0, 0
+    whole = whole_shares(quantity)
     return shrink("WHOLE_SHARES", int(whole), quantity, float(quantity), float(whole), "shares")
 
 

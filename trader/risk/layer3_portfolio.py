@@ -14,14 +14,14 @@ def value_at_risk(case: Case, quantity: Decimal) -> Ruling:
     limit = case.params.var_limit_pct
     if not tail.known:
         return Word(0.0, limit, "allow", "VAR_UNKNOWN", quantity)
-    before = tail.exposures(case.values, case.pending)
     per_share = case.sign * case.price
-    after = before.copy()
+    after = tail.exposures(case.values, case.pending)
     after[case.facts.column[symbol]] += float(quantity) * per_share
     dollars = tail.var(after)
     used = dollars / case.equity
     if used <= limit:
         return used, limit
+    before = tail.exposures(case.values, case.pending)
     now = tail.var(before)
     if dollars <= now:
         return Word(used, limit, "allow", "VAR_REDUCED", quantity)

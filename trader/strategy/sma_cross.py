@@ -78,23 +78,22 @@ class SmaCross(BaseStrategy):
         long, short = self.held_bits(history.symbols).of(ctx.book)
         held = long | short
         acts = (above ^ held) & ~self.spent
-        if not acts:
-            return []
-        acts &= bits_of(ctx.ok)
-        close = ctx.slice.close
-        signals = [
-            Signal(history.symbols[i], 0, 1.0, float(close[i]), reason="fast mean below slow")
-            for i in columns_of(acts & held)
-        ]
-        entries = acts & ~held
-        for i in columns_of(entries):
-            signals.append(Signal(
-                history.symbols[i], 1, 1.0, float(close[i]), take_profit_pct=params.take_profit_pct,
-                stop_loss_pct=params.stop_loss_pct, shares=params.shares, reason="fast mean above slow",
+        exits: list[Signal] = []
+        entries: list[Signal] = []
+        bracket = params.take_profit_pct is not None or params.stop_loss_pct is not None
+        for i in columns_of(acts):
+            if not ctx.ok[i]:
+                continue
+            symbol, price = history.symbols[i], float(ctx.slice.close[i])
+            if held >> i & 1:
+                exits.append(Signal(symbol, 0, 1.0, price, reason="fast mean below slow"))
+                continue
+            entries.append(Signal(
+                symbol, 1, 1.0, price, take_profit_pct=params.take_profit_pct, stop_loss_pct=params.stop_loss_pct,
+                shares=params.shares, reason="fast mean above slow",
             ))
-        if params.take_profit_pct is not None or params.stop_loss_pct is not None:
-            self.spent |= entries
-        return signals
+            self.spent |= bracket << i
+        return exits + entries
 
     def _means(self, history: History) -> tuple[FloatArray, FloatArray]:
         """Means of the last bars; rolled forward, and summed afresh after a gap and every 1,000 bars against drift."""
