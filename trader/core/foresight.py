@@ -1,8 +1,9 @@
 """What a strategy can say of a whole panel before it is played: the slices at which it will have nothing to say.
 
 A strategy may offer ``foresee(panel)``, computed in one batch. It is never asked what to do from there, only whether
-its ``on_slice`` need be asked at all: decisions have one form, live and in a backtest. A row's columns are the bits of
-an int, so that a question costs a few operations whatever the number of symbols.
+its ``on_slice`` need be asked at all (and may leave it a number that it would work out itself): decisions have one
+form, live and in a backtest. A row's columns are the bits of an int, so that a question costs a few operations
+whatever the number of symbols.
 """
 
 from __future__ import annotations

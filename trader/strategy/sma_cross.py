@@ -50,6 +50,7 @@ class SmaCross(BaseStrategy):
         super().__init__(params)
         self._sums: tuple[FloatArray, FloatArray] | None = None
         self.spent = 0                                  # the columns entered in this upswing already, as bits
+        self.foreseen: int | None = None                # where fast is above slow, told for the slice asked next
         self._held: HeldBits | None = None
         self._summed_at = 0                             # the bar that the sums end with
         self._age = 0
@@ -72,8 +73,10 @@ class SmaCross(BaseStrategy):
         history, params = ctx.history, self.params
         if history.n < params.slow:
             return []
-        fast, slow = self._means(history)
-        above = bits_of(fast > slow + EPSILON)
+        above, self.foreseen = self.foreseen, None
+        if above is None:
+            fast, slow = self._means(history)
+            above = bits_of(fast > slow + EPSILON)
         self.spent &= above
         long, short = self.held_bits(history.symbols).of(ctx.book)
         held = long | short
@@ -153,4 +156,7 @@ class SmaForesight:
         above = self._above[row]
         long, short = self._held.of(book)
         held = long | short
-        return not ((held | spent) & ~above or above & ~(held | spent))
+        if (held | spent) & ~above or above & ~(held | spent):
+            strategy.foreseen = above                   # its ``on_slice`` follows at once and need not sum up again
+            return False
+        return True
