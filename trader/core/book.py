@@ -183,12 +183,9 @@ class Book:
 
     def values(self) -> dict[str, float]:
         """Signed dollars held by symbol, at marks; before its first bar a position counts at what it cost."""
-        shares, marks = self.shares, self.marks
-        try:
-            return dict(zip(shares, map(mul, shares.values(), map(marks.__getitem__, shares)), strict=True))
-        except KeyError:
-            return {symbol: held * (marks[symbol] if symbol in marks else float(self.positions[symbol].average_price))
-                    for symbol, held in shares.items()}
+        marks = self.marks
+        return {symbol: held * (marks[symbol] if symbol in marks else float(self.positions[symbol].average_price))
+                for symbol, held in self.shares.items()}
 
     def counts(self) -> OrderCounts:
         """All orders so far, those included that a lean book has forgotten."""
@@ -335,7 +332,11 @@ class Book:
             self.peak_equity = self.equity
 
     def _revalue(self) -> None:
-        values = self.values().values()
+        shares = self.shares
+        try:
+            values = list(map(mul, shares.values(), map(self.marks.__getitem__, shares)))
+        except KeyError:                                # before its first bar a position counts at what it cost
+            values = list(self.values().values())
         self.net = sum(values, 0.0)
         self.gross = self.net if not values or min(values) >= 0.0 else sum(map(abs, values), 0.0)
         self.equity = float(self.cash) + self.net

@@ -35,7 +35,7 @@ _COUNT = "SELECT count(*), min(seq) FROM events WHERE seq <= ?"
 _SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 _SYNCED = frozenset(DURABLE)
-BULK = 5_000                    # events that a backtest keeps in memory before it writes them
+BULK = 1_000                    # events that a backtest keeps in memory before it writes them
 
 
 class Journal:
