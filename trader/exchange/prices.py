@@ -42,7 +42,7 @@ class Prices:
         self._session = session
         self._known: dict[int, Decimal] = {}
         self._at = -1
-        self._row: Row = []                             # the last played
+        self._row: Row | None = None                    # the last played, once somebody asks for a price of it
         self._splits: dict[int, list[Split]] = {}
 
     def split(self, column: int, split: Split) -> None:
@@ -59,7 +59,10 @@ class Prices:
         known = self.known(played)
         price = known.get(column)
         if price is None:
-            close = self._row[column][3] if played else nan
+            row = self._row
+            if row is None:
+                row = self._row = self._rows.at(played - 1) if played else []
+            close = row[column][3] if played else nan
             if close != close or self._splits:
                 price = self._find(column, played)
             else:
@@ -72,7 +75,7 @@ class Prices:
         if self._at != played:
             self._at = played
             self._known = {}
-            self._row = self._rows.at(played - 1) if played else []
+            self._row = None
         return self._known
 
     def quote(self, column: int, played: int, half_spread_bps: float) -> tuple[Decimal, Decimal]:
