@@ -9,8 +9,10 @@ import pytest
 
 from trader.backtest.blocks import foreseen
 from trader.backtest.engine import BacktestEngine
+from trader.core.book import Book
 from trader.core.foresight import bits_of, columns_of, row_bits
 from trader.core.journal import read_events
+from trader.core.money import ZERO
 from trader.core.panel import BarPanel
 from trader.risk.params import RiskParams
 from trader.strategy.base_strategy import BaseStrategy
@@ -90,6 +92,19 @@ def test_silence_is_foreseen_at_most_slices():
     strategy.on_slice = lambda ctx: (asked.__setitem__(0, asked[0] + 1), live(ctx))[1]
     BacktestEngine(200_000).run(strategy, bars)
     assert 0 < asked[0] < 0.7 * len(bars)
+
+
+def test_what_one_row_leaves_to_a_strategy_is_not_taken_for_anothers():
+    """A strategy that was not asked after all (its history was too short) works the next row out itself."""
+    bars, strategy = panel(True, True), SmaCross(SmaCrossParams(fast=5, slow=20))
+    foresight, book = foreseen(strategy, bars), Book(cash=ZERO)
+    left = []
+    for row in range(len(bars)):
+        foresight.silent(row, book)
+        left.append(strategy.foreseen)
+    unsure = [row for row in range(1, len(bars)) if left[row] is None and left[row - 1] is not None]
+    assert unsure
+    assert any(value is not None for value in left)
 
 
 def test_a_subclass_with_decisions_of_its_own_is_asked():

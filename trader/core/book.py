@@ -537,7 +537,7 @@ class Book:
             position.strategy, order.role if order else "external", position.bars_held, position.signal_price,
         ))
         del self.positions[position.symbol]
-        self.shares.pop(position.symbol, None)         # so that both keep the same order
+        self.shares.pop(position.symbol, None)          # so that both keep the same order
 
     def _cash_adjusted(self, event: ev.CashAdjusted) -> None:
         self.cash += event.amount

@@ -91,7 +91,7 @@ def get_orders(venue: Venue, request: Request, _: str) -> Response:
         if (after is None or order.created_ns > after) and (until is None or order.created_ns < until)
         and (not wanted or order.symbol in wanted) and (not side or order.side == side)
         and (first is None or order.number > first) and (last is None or order.number < last)
-        and not (order.shadow and status == "open" and order.unseen)
+        and not (status == "open" and order.unseen)
     ]
     nested = truth(query, "nested")
     if nested:

@@ -97,8 +97,10 @@ def put_state(
     venue: Venue, state: VenueState, orders: Iterable[VenueOrder], activities: list[Activity],
     equity: list[EquityPoint],
 ) -> None:
-    """Set a fresh venue back; ``orders`` in order of arrival. Splits that it knows are not noted again."""
-    check_market(venue, state)
+    """Set a fresh venue back into a state of its market (`check_market`); ``orders`` in order of arrival.
+
+    Splits that it knows are not noted again.
+    """
     account, desk = venue.accounts_book, venue.desk
     account.cash, account.deposited = state.cash, state.deposited
     account.realized, account.fees = state.realized, state.fees

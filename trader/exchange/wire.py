@@ -17,7 +17,6 @@ from trader.exchange.identifiers import asset_id
 from trader.exchange.params import DECIMAL
 from trader.exchange.types import (
     OPEN_STATUSES,
-    UNSEEN_STATUSES,
     Activity,
     Configurations,
     Entry,
@@ -275,9 +274,7 @@ class OrderJson(msgspec.Struct, gc=False):
 def order_json(order: VenueOrder, legs: Sequence[VenueOrder] = ()) -> OrderJson:
     """An order; ``legs`` are nested when given."""
     kind, side, created, updated = order.type, order.side, order.created_ns, order.updated_ns
-    submitted, status = rfc3339(created), order.status
-    if order.shadow and status in UNSEEN_STATUSES:
-        status = "held"
+    submitted, status = rfc3339(created), "held" if order.unseen else order.status
     shown = OrderJson(
         order.id, order.client_order_id, submitted, submitted if updated == created else rfc3339(updated), submitted,
         rfc3339(order.expires_ns), asset_id(order.symbol), order.symbol, text(order.qty), text(order.filled_qty),

@@ -150,6 +150,7 @@ class SmaForesight:
         strategy = self._strategy
         if row + 1 < strategy.params.slow:
             return True
+        strategy.foreseen = None                        # what an earlier row left there is not this one's
         if self._unsure[row]:
             return False
         spent = strategy.spent
