@@ -160,7 +160,7 @@ class ExchangeServer:
         if self._store is not None:
             known = self._store.load(self.venue)
             self.faults.keep_log()
-            if self._around.asked < self.venue.index and self.faults.watches(StepFault):
+            if self._around.asked < self.venue.index:
                 self._strike_step(self.venue.index - 1)             # killed between a bar and its faults
             if not known or self.venue.desk.dirty:
                 self._store.save(self.venue)
@@ -264,21 +264,23 @@ class ExchangeServer:
             venue.panel, i, half_spread_bps=venue.fill_model.half_spread_bps, session_start=self._session_starts[i],
         )
         self._stream_faults.after_bar()
-        self._around.asked = i + 1
-        if self.faults.watches(StepFault):
-            self._strike_step(i)
+        self._strike_step(i)
         return symbols
 
     def _strike_step(self, i: int) -> None:
-        """Faults that happen after a bar."""
-        for fault in self.faults.strike(StepFault, always, {"step": i}):
-            if isinstance(fault, Restart):
-                self.restart(fault.seconds)
-            elif isinstance(fault, MarketFault):
-                try:
-                    self.market.take(fault.event, fault.arguments)
-                except VenueError as error:
-                    log.error("the fault script's %s did not happen: %s", fault.event, error)
+        """Faults that happen after a bar; what is saved from here on knows that they have been asked."""
+        self._around.asked = i + 1
+        if not self.faults.watches(StepFault):
+            return
+        with self.market.told_together():
+            for fault in self.faults.strike(StepFault, always, {"step": i}):
+                if isinstance(fault, Restart):
+                    self.restart(fault.seconds)
+                elif isinstance(fault, MarketFault):
+                    try:
+                        self.market.take(fault.event, fault.arguments)
+                    except VenueError as error:
+                        log.error("the fault script's %s did not happen: %s", fault.event, error)
         self.settle()
 
     # --- requests -------------------------------------------------------------------------------------------
