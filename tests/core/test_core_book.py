@@ -137,7 +137,7 @@ trades = st.lists(st.tuples(st.sampled_from(["buy", "sell"]), st.integers(1, 50)
                             st.integers(0, 50)), min_size=1, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trades)
 def test_cash_and_profit_are_conserved(sequence):
     book = book_with(("AAPL",))

@@ -254,7 +254,7 @@ NEWS = st.sampled_from(["accept", "hold", "fill", "fill_part", "again", "cancel"
                         "working", "replace", "slice", "signal", "leave", "halt", "resume", "adopt"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(NEWS, st.integers(0, 6), st.integers(1, 12), st.integers(90, 110)), max_size=60))
 def test_no_order_of_news_raises_or_loses_money(story: list[tuple[str, int, int, int]]) -> None:
     """Whatever the broker says in whatever order: no exception, and cash and shares are the fills' sums."""

@@ -82,7 +82,7 @@ def test_every_cut_gives_the_fold_of_all_events() -> None:
         assert indexes(again) == indexes(want), cut
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.integers(1, 10_000), min_size=1, max_size=6))
 def test_a_chain_of_snapshots_holds_what_changed_between_them(marks: set[int]) -> None:
     events = story()

@@ -224,7 +224,7 @@ class Scripted:
         return frame.dropna(subset="close")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(fail_at=st.integers(1, 5))
 def test_whatever_fails_the_next_run_completes_it(tmp_path_factory, fail_at):
     home = tmp_path_factory.mktemp("home")

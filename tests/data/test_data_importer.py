@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader.core.clock import MINUTE_NS
@@ -82,7 +82,7 @@ def test_semicolons_and_decimal_commas(tmp_path, home):
     assert_whole(*imported(write(tmp_path, frame(), sep=";", decimal=","), home))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(style=st.sampled_from([s for s in STYLES if s != "labelled by the end"]), data=st.data())
 def test_any_order_and_any_repetition_gives_the_same_bars(style, data, tmp_path_factory):
     table = STYLES[style](frame())

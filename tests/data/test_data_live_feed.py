@@ -105,7 +105,7 @@ def test_corrections_rebuild_what_was_handed_out() -> None:
     assert (again.bar.high, again.bar.close) == (51.0, 10.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(present=st.lists(st.integers(0, 389), min_size=1, max_size=80, unique=True), seed=st.integers(0, 99))
 def test_any_order_within_a_bar_gives_the_same_bars(present: list[int], seed: int) -> None:
     bars = [minute(n, 10.0 + n % 7, volume=1.0 + n) for n in sorted(present)]
@@ -153,7 +153,7 @@ def test_a_complete_slice_pushes_older_ones_out_in_order() -> None:
     assert np.isnan(slices.empty(OPEN + 30 * MINUTE_NS).close).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from("ABC"), st.integers(0, 200)), max_size=40))
 def test_slices_never_go_back_and_no_bar_is_lost(arrivals: list[tuple[int, str, int]]) -> None:
     slices, out, now = SliceAssembler("ABC", FIFTEEN, grace_ns=150), [], 0

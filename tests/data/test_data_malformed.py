@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trader.core.clock import VirtualClock
@@ -97,7 +97,7 @@ def original(panel, frame) -> None:
         assert [float(frame[n].iloc[row]) for n in FIELDS] == [float(getattr(panel, n)[i, 0]) for n in FIELDS]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(broken())
 def test_panel_from(frame):
     panel, said = answer(lambda: panel_from(frame))
@@ -110,7 +110,7 @@ def test_panel_from(frame):
         original(panel, frame)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(broken(), st.booleans())
 def test_importer(tmp_path_factory, frame, as_parquet):
     folder = tmp_path_factory.mktemp("broken")
@@ -134,7 +134,7 @@ def test_importer(tmp_path_factory, frame, as_parquet):
     assert result.rows_read == len(stored) + sum(result.dropped.values())
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(broken())
 def test_live_validator(frame):
     """It judges whatever comes, without an exception, and passes no frame that is not sound."""

@@ -91,7 +91,7 @@ def test_packets_may_be_cut_at_every_byte() -> None:
             assert wire.heard == expected, at
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(FEW), min_size=1, max_size=8), st.lists(st.integers(1, 400), max_size=8))
 def test_packets_may_be_cut_anywhere_and_joined(requests: list[bytes], cuts: list[int]) -> None:
     data = b"".join(requests)
@@ -179,7 +179,7 @@ def test_broken_heads_are_not_kept() -> None:
     assert len(heads) == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(["/a", "/b"]), st.sampled_from(["k1", "k2"]), st.binary(max_size=4)),
                 max_size=12))
 def test_a_known_head_never_answers_for_another(asked: list[tuple[str, str, bytes]]) -> None:

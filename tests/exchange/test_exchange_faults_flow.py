@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from decimal import Decimal as D
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_exchange_properties import CASH, PANEL, SYMBOLS, act
 
@@ -102,7 +102,7 @@ def check(venue: Venue, mirror: Account) -> None:
     assert [order for order in venue.orders("all") if order.is_open] == open_orders
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32))
 def test_faults_inside_the_venue_keep_the_books(seed: int) -> None:
     flow(seed, 60)

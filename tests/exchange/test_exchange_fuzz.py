@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from exchange_markets import FREE, panel_of
 from exchange_raw import KEYS, Raw, stream
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
@@ -50,7 +50,7 @@ def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
     """Examples of a strategy, for tests that await between them."""
     examples: list[Any] = []
 
-    @settings(max_examples=count, database=None, deadline=None)
+    @settings(max_examples=count, database=None)
     @given(strategy)
     def draw(value: Any) -> None:
         examples.append(value)
@@ -106,7 +106,7 @@ _heads = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(st.lists(_heads, min_size=1, max_size=3), st.integers(1, 50))
 def test_the_reader_takes_any_bytes_in_any_pieces(parts: list[bytes], size: int) -> None:
     data = b"".join(parts)

@@ -255,7 +255,7 @@ def test_it_is_in_the_shadow_after_a_restart(market: Market, tmp_path: Path) -> 
     assert told(again) == [("target", "replaced", "replaced"), ("stop", "fill", "filled")]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6))
 def test_what_is_executed_is_the_same_with_and_without(seed: int) -> None:
     panel = walk_panel(("AAPL", "MSFT"), 80, seed=seed % 5, volume=1e6)

@@ -21,7 +21,7 @@ from trader.exchange.rows import Rows
 from trader.exchange.venue import Venue
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.floats(1e-6, 1e9), st.sampled_from((2, 4, 6)))
 @example(0.12345, 4)        # halves as they print go to the even digit
 @example(0.12355, 4)

@@ -9,7 +9,7 @@ from math import inf
 import msgspec
 import pytest
 from exchange_markets import walk_panel
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -298,20 +298,17 @@ class OrderFlow(RuleBasedStateMachine):
         self.flow.check_end()
 
 
-_UNHURRIED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-
-
 def test_no_flow_of_orders_breaks_the_books() -> None:
     """Some 9,000 steps."""
-    run_state_machine_as_test(OrderFlow, settings=settings(max_examples=60, stateful_step_count=150, **_UNHURRIED))
+    run_state_machine_as_test(OrderFlow, settings=settings(max_examples=60, stateful_step_count=150))
 
 
 @pytest.mark.slow
 def test_no_long_flow_of_orders_breaks_the_books() -> None:
-    run_state_machine_as_test(OrderFlow, settings=settings(max_examples=300, stateful_step_count=300, **_UNHURRIED))
+    run_state_machine_as_test(OrderFlow, settings=settings(max_examples=300, stateful_step_count=300))
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_busy_days_keep_cash_shares_and_groups(seed: int) -> None:
     run(seed, 120, splits=True)

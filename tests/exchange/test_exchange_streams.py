@@ -385,7 +385,7 @@ async def test_large_batches_travel_in_frames_that_clients_read() -> None:
 
 # --- pure parts ---------------------------------------------------------------------------------------------------
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000))
 def test_trades_add_up_to_their_bar(seed: int) -> None:
     panel = walk_panel(("AAPL", "MSFT"), 5, seed=seed, volume=1_000)

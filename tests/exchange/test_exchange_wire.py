@@ -348,7 +348,7 @@ _bodies = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_bodies)
 def test_any_json_is_an_order_or_a_refusal(body: dict[str, Any]) -> None:
     venue = Venue(panel_of({"AAPL": [CALM] * 3}), start_index=1, fill_model=FREE)

@@ -197,7 +197,7 @@ QUANTITY = st.integers(-50, 50).map(D)
 PRICE = st.integers(1, 50_000).map(lambda cents: D(cents) / 100)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     ours=st.lists(st.tuples(st.integers(1, 5), PRICE), max_size=2), theirs=st.integers(0, 10), average=PRICE,
     status=st.sampled_from(["new", "canceled", "expired", "pending_cancel"]),

@@ -129,7 +129,7 @@ FIELDS = st.sampled_from(["id", "client_order_id", "symbol", "side", "status", "
                           "limit_price", "commission", "replaces", "replaced_by", "submitted_at"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example(event="new", order={"legs": 1}, qty=None, price=None, whole=None)
 @given(event=st.sampled_from(["new", "fill", "partial_fill", "canceled", "replaced", "restated", "?"]) | JSON,
        order=st.dictionaries(FIELDS, JSON, max_size=6), qty=JSON, price=JSON, whole=st.none() | JSON)

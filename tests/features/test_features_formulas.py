@@ -27,7 +27,7 @@ def columns(probe) -> Columns:
     return symbol_columns(probe)[0][1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     x=arrays(np.float64, st.integers(0, 80), elements=st.floats(-1e6, 1e6) | st.just(float("nan"))),
     window=st.integers(1, 30),

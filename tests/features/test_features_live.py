@@ -66,7 +66,7 @@ def test_real_bars_with_half_days_and_a_missing_session(real):
     compare(feature_set, real, lacking - int(1.2 * feature_set.lookback), lacking - 5, lacking + 35)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**20), start=st.integers(0, 700))
 def test_any_bars_any_start(seed, start):
     compare(default_features(), probe_panel(720, seed), 0, start, min(start + 20, 720))

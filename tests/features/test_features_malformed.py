@@ -64,7 +64,7 @@ def answer(work, kinds=ValueError):
         return None, str(error)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(broken())
 def test_institutional_engine(frame):
     before = frame.copy(deep=True)
@@ -84,7 +84,7 @@ def test_institutional_engine(frame):
         np.testing.assert_array_equal(values[bars].to_numpy(), alone.to_numpy())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(broken())
 def test_point_in_time_engine(frame):
     engine = PointInTimeFeatureEngine()

@@ -11,7 +11,7 @@ from trader.mlops.levels import StalenessLevel, judge_age
 from trader.mlops.outcomes import OutcomeLog
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.floats(0, 1)), max_size=60))
 def test_windows_and_calibration_error_equal_counting(outcomes):
     log = OutcomeLog(windows=(5, 12, 30))

@@ -111,7 +111,7 @@ def bars(close: np.ndarray, sessions: int, spread: float = 0.0) -> list[Slice]:
     return out
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     steps=st.lists(st.integers(-30, 30), min_size=8, max_size=60), horizon=st.integers(1, 12),
     sessions=st.integers(2, 20), scaled=st.booleans(), within=st.booleans(), by_session=st.booleans(),

@@ -118,7 +118,7 @@ def test_isotonic_equals_the_reference_library():
     np.testing.assert_allclose(IsotonicCalibrator().fit(p, y).apply(grid), np.clip(expected, 1e-6, 1 - 1e-6), atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=2, max_size=30), st.integers(0, 12))
 def test_venn_abers_is_isotonic_regression_with_the_score_in_it(observed, asked):
     p, y = (np.array(column) for column in zip(*observed, strict=True))
@@ -139,7 +139,7 @@ def test_venn_abers_is_less_sure_where_it_saw_little():
     assert np.all((found.apply(p) >= found.interval(p)[0]) & (found.apply(p) <= found.interval(p)[1]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=40))
 def test_the_parts_of_the_brier_score_add_up(observed):
     p, y = (np.array(column) for column in zip(*observed, strict=True))

@@ -68,7 +68,7 @@ def test_touches_of_scaled_barriers_on_the_reference_bars(profit, stop, sides):
         assert expected[2] is None or found.ret[i] == pytest.approx(expected[2], abs=1e-12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     steps=st.lists(st.integers(-30, 30), min_size=2, max_size=50), profit=st.none() | st.floats(0.001, 0.06),
     stop=st.none() | st.floats(0.001, 0.06), horizons=st.lists(st.integers(1, 15), min_size=50, max_size=50),
@@ -83,7 +83,7 @@ def test_touches_on_random_paths(steps, profit, stop, horizons, sides):
         assert (found.barrier[i], found.touch_index[i]) == touch(close, i, profit, stop, horizons[i], sides[i])[:2]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     steps=st.lists(st.integers(-30, 30), min_size=3, max_size=30), side=st.sampled_from([-1, 1]),
     far=st.floats(0.002, 0.04),
@@ -100,7 +100,7 @@ def test_a_meta_label_is_one_exactly_where_the_side_taken_meets_its_profit_first
 
 # -- weights (4.4–4.6) -----------------------------------------------------------------------------------------
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 29), st.integers(0, 9)), min_size=1, max_size=20), st.integers(0, 99))
 def test_return_attribution_is_the_return_over_concurrency_summed(spans, seed):
     start = np.array([a for a, _ in spans])
@@ -186,7 +186,7 @@ def test_six_blocks_two_of_them_tested_give_fifteen_splits_and_five_paths(embarg
         assert len(set.union(*used)) == 5                   # and each of its splits serves one path
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 60), st.integers(1, 10)), min_size=30, max_size=60), st.integers(2, 5),
     st.integers(0, 5), st.none() | st.integers(1, 3),
@@ -239,7 +239,7 @@ def plain_isotonic(p, y):
     return scores, np.array(fitted)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 1)), min_size=2, max_size=25))
 def test_isotonic_is_the_minimax_formula_interpolated_and_clipped(observed):
     p = np.array([a for a, _ in observed]) / 15

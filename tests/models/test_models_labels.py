@@ -99,7 +99,7 @@ def test_an_exact_touch_is_no_touch():
     assert (found.label[0], found.touch_index[0]) == (1, 2)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     steps=st.lists(st.integers(-30, 30), min_size=2, max_size=60),
     up=st.floats(0.001, 0.05), down=st.floats(0.001, 0.05),
@@ -185,7 +185,7 @@ def test_barrier_volatility_equals_pandas():
     np.testing.assert_allclose(barrier_volatility(close), expected, rtol=1e-9, equal_nan=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 39), st.integers(0, 12)), min_size=1, max_size=30))
 def test_uniqueness_equals_counting(spans):
     start = np.array([a for a, _ in spans])

@@ -35,7 +35,7 @@ def test_purged_kfold_known_answer():
         assert train.tolist() == expected["train"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     labels=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 15)), min_size=12, max_size=60),
     n_splits=st.integers(2, 4), n_test=st.integers(1, 2), embargo=st.integers(0, 6),
@@ -133,7 +133,7 @@ def brute_clear(t0, t1, test, last, embargo):
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     labels=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 15)), min_size=8, max_size=40),
     n_splits=st.integers(2, 4), embargo=st.integers(0, 6),

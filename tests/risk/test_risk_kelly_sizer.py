@@ -67,7 +67,7 @@ def test_a_symbol_leans_on_its_strategy_but_not_on_another():
         sizer.record_outcome(TradeOutcome("AAPL", "momentum", True, float("nan")))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 0.5)), max_size=60), st.floats(0, 1e7), st.floats(0.01, 1e4),
        st.floats(-1, 2), st.floats(0.9, 1.0))
 def test_a_position_never_exceeds_its_cap(trades, value, price, strength, forgetting):

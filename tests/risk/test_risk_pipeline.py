@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from risk_world import BARS, SYMBOLS, World, checks_of, last
 
@@ -11,7 +11,7 @@ from trader.core import events as ev
 from trader.risk.params import RiskParams
 from trader.risk.risk_manager import RiskManager
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=60)
 
 
 def scenario(draw_positions, halted, degradation, multiplier, reconciled, equity_share):
