@@ -1,7 +1,8 @@
 """What happens to a market besides its bars: halts, gaps, splits, corrections; by the control API or a fault script.
 
 Gaps and splits change the bars that are still to come, corrections the last one; the venue has bars of its own from
-then on. What changed them is kept, and a venue that comes back finds the same market.
+then on. What changed them is kept, and a venue that comes back finds the same market. The bars of a halt are left out
+as they come due (`trader.exchange.halts`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from trader.exchange.data_messages import (
 from trader.exchange.desk import ACCOUNT
 from trader.exchange.errors import refusal
 from trader.exchange.luld import Pause, is_wide, luld_band
-from trader.exchange.splits import note_split
+from trader.exchange.splits import learn_anew, note_split
 from trader.exchange.types import Split
 from trader.exchange.venue import Venue
 
@@ -154,11 +155,12 @@ class MarketEvents:
 
     def _halt(self, event: Halt) -> None:
         venue = self._venue
-        venue.halt(event.symbol)
         if event.reason != PAUSE:
+            venue.halt(event.symbol)
             self._publish([status_message(event.symbol, "H", event.reason, venue.now_ns)])
             return
         band = luld_band(float(venue.last_price(self._column(event))), wide=is_wide(venue.now_ns))
+        venue.halt(event.symbol)                        # not before it has a price, which it may lack
         self._publish(_pause_messages(Pause(event.symbol, venue.now_ns, band)))
 
     def tell_pauses(self) -> None:
@@ -229,12 +231,14 @@ class MarketEvents:
         if panel.vwap is not None:
             panel.vwap[index:, column] *= factor
         panel.volume[index:, column] = np.round(panel.volume[index:, column] * shares)
+        learn_anew(self._venue, column, index)
 
     def _revise(self, event: Correct, i: int) -> None:
         panel, column = self._venue.panel, self._column(event)
         panel.close[i, column] = event.close
         panel.high[i, column] = max(panel.high[i, column], event.close)
         panel.low[i, column] = min(panel.low[i, column], event.close)
+        learn_anew(self._venue, column, i)
 
     def _keep(self, event: AnyEvent, index: int) -> None:
         self.entries.append(Entry(index, event))

@@ -8,6 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from trader.exchange.account import Holding
+from trader.exchange.halts import Standstill, put_standstills
 from trader.exchange.splits import note_split
 from trader.exchange.types import BOOK_STATUSES, ZERO, Activity, Change, Configurations, Entry, Split, VenueOrder
 from trader.exchange.venue import Venue
@@ -56,6 +57,7 @@ class VenueState(msgspec.Struct, frozen=True, kw_only=True):
     hard_to_borrow: frozenset[str]
     paused: dict[str, int] = {}
     reopened: dict[str, int] = {}
+    standstills: list[Standstill] = []
     surroundings: bytes = b""
 
 
@@ -76,7 +78,7 @@ def take_state(venue: Venue, surroundings: bytes = b"") -> VenueState:
         holdings=account.holdings, configurations=venue.configurations, entries=venue.entries, splits=venue.splits,
         changes=desk.changes, watchlists=list(venue.watchlists.values()), halted=frozenset(venue.halted),
         hard_to_borrow=frozenset(venue.hard_to_borrow), paused=venue.paused, reopened=venue.reopened,
-        surroundings=surroundings,
+        standstills=venue.standstills, surroundings=surroundings,
     )
 
 
@@ -112,6 +114,7 @@ def put_state(
     for split in state.splits:
         if split not in venue.splits:
             note_split(venue, split)
+    put_standstills(venue, state.standstills)
     desk.changes = state.changes
     desk.ids.go_on(state.seed, state.id_count)
     desk.event_count = state.event_count

@@ -51,8 +51,13 @@ def note_split(venue: Venue, split: Split) -> None:
     venue.splits.append(split)
     column = venue.panel.column(split.symbol)
     venue.price_book.split(column, split)
-    venue.statistics.replace(column, adjusted_statistics(venue.panel, venue.hours, column, venue.splits), split.index)
+    learn_anew(venue, column, split.index)
     venue.valuation.forget()
+
+
+def learn_anew(venue: Venue, column: int, first: int) -> None:
+    """Let a symbol's statistics count its bars and splits as they are now, from the session of bar ``first`` on."""
+    venue.statistics.replace(column, adjusted_statistics(venue.panel, venue.hours, column, venue.splits), first)
 
 
 def adjusted_statistics(panel: BarPanel, hours: Hours, column: int, splits: list[Split]) -> DailyStatistics:

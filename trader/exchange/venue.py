@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.money import MICRO_SHARE, SHARE
-from trader.core.panel import FIELDS, BarPanel
+from trader.core.panel import BarPanel
 from trader.exchange.account import Account
 from trader.exchange.book import NOBODY
 from trader.exchange.checks import Situation, check_client_id, plan, too_dear, too_many
@@ -21,9 +21,10 @@ from trader.exchange.day import reinstate, send_home, suspend, wake
 from trader.exchange.desk import ACCOUNT, Desk
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.exits import entry_legs, oco_leg
+from trader.exchange.halts import VALUES, Standstill, end_pauses, learn_of_standstill, stand_still, watch_bands
 from trader.exchange.hours import Hours
 from trader.exchange.identifiers import IdSource
-from trader.exchange.luld import PAUSE_NS, Pause, outside_bands
+from trader.exchange.luld import Pause
 from trader.exchange.matching import Bar, Matcher, sweep
 from trader.exchange.orders import new_order
 from trader.exchange.prices import Prices, ask_above
@@ -83,11 +84,13 @@ class Venue:
     halted, hard_to_borrow : set of str
         Symbols that do not trade now; symbols that cannot be sold short.
     paused, reopened : dict
-        Symbol to the moment that ends its volatility pause; to the first bar after the last one.
+        Symbol to the moment that ends its volatility pause; to the first bar after its last halt.
     last_order_ns : int
         When the last order came; no two come at one moment.
     pauses : list of Pause
         Volatility pauses that began or ended; whoever tells them empties it.
+    standstills : list of Standstill
+        The bars that halts have left out so far.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class Venue:
         self.paused: dict[str, int] = {}
         self.reopened: dict[str, int] = {}
         self.pauses: list[Pause] = []
+        self.standstills: list[Standstill] = []
         self._owns_bars = False
         self.hard_to_borrow: set[str] = set(self.rules.hard_to_borrow)
         self.index = self.now_ns = self.last_order_ns = 0
@@ -162,13 +166,15 @@ class Venue:
         if i and self.hours.ends[i - 1] and self.accounts_book.holdings:
             self.accounts_book.begin_day(lambda symbol: self.last_price(self._columns[symbol]))
         if self.rules.luld:
-            self._watch_bands(i)
+            watch_bands(self, i)
+        if self.halted:
+            stand_still(self, i)
         if desk.working or desk.changes:
             self._play(i)
         self.index = i + 1
         self.now_ns = self._ends[i]
         if self.paused:
-            self._end_pauses()
+            end_pauses(self, closes=self.hours.closes[i])
         if self.hours.closes[i] or self.hours.ends[i]:
             self._close(i)
         return i
@@ -179,20 +185,19 @@ class Venue:
         self.now_ns = self._ends[index - 1] if index else (self._starts[0] if self._starts else 0)
 
     def _play(self, i: int) -> None:
-        desk, hours, end, halted = self.desk, self.hours, self._ends[i], self.halted
+        desk, hours, end = self.desk, self.hours, self._ends[i]
         start = max(self._starts[i], self.now_ns)       # nothing happens before what was asked for last
         regular, opens, closes = hours.regular[i], hours.opens[i], hours.closes[i]
         if desk.queued and (opens or not regular):
             wake(desk, start, regular=regular)
-        if halted:
-            for symbol in sorted(halted):
-                suspend(desk, self._columns[symbol], start)
-        row, figures, symbols = self._rows.at(i), self.statistics.of_session(hours.session[i]), self.panel.symbols
+        for symbol in sorted(self.halted):
+            suspend(desk, self._columns[symbol], start)
+        row, figures = self._rows.at(i), self.statistics.of_session(hours.session[i])
 
         def bar_of(column: int) -> Bar | None:
             """A symbol's bar; None where there is none."""
             open_, high, low, close, volume = row[column]
-            if close != close or (halted and symbols[column] in halted):
+            if close != close:
                 return None
             return Bar(open_, high, low, close, volume, start, end, *figures[column], opens, closes)
 
@@ -205,24 +210,6 @@ class Venue:
             desk.settle(end)
         if mingled and len(desk.events) - first > 1:
             desk.sort_events(first, first_activity)
-
-    def _watch_bands(self, i: int) -> None:
-        """Pause what opens beyond its price bands; an opening, and the first bar after a pause, set new ones."""
-        if self.hours.opens[i] or not self.hours.regular[i]:
-            return
-        for column, band in outside_bands(self.panel, i):
-            symbol = self.panel.symbols[column]
-            if symbol not in self.halted and self.reopened.get(symbol) != i:
-                self.halt(symbol)
-                self.paused[symbol] = self._starts[i] + PAUSE_NS
-                self.pauses.append(Pause(symbol, self._starts[i], band))
-
-    def _end_pauses(self) -> None:
-        for symbol, due in tuple(self.paused.items()):
-            if due <= self.now_ns:
-                self.reopened[symbol] = self.index
-                self.resume(symbol)
-                self.pauses.append(Pause(symbol, self.now_ns))
 
     def _close(self, i: int) -> None:
         """At the close day orders expire (extended ones at the day's end) and the account's worth is noted."""
@@ -390,16 +377,24 @@ class Venue:
     # --- the market's ways ----------------------------------------------------------------------------------
 
     def halt(self, symbol: str) -> None:
-        """Stop trading in a symbol: its orders are ``suspended``, new ones too; VenueError for an unknown symbol."""
+        """Stop trading in a symbol until `resume`; VenueError for an unknown symbol.
+
+        Its orders are ``suspended``, new ones too, and its bars are left out. A pause does not end a halt any more.
+        """
         suspend(self.desk, self._column(symbol), self.now_ns)
         self.halted.add(symbol)
+        self.paused.pop(symbol, None)
         self.desk.dirty.add(ACCOUNT)
 
     def resume(self, symbol: str) -> None:
         """Let a halted symbol trade again, from the next bar on."""
-        self.halted.discard(symbol)
-        self.paused.pop(symbol, None)
-        reinstate(self.desk, self._column(symbol), self.now_ns)
+        column = self._column(symbol)
+        if symbol in self.halted:
+            self.halted.discard(symbol)
+            self.paused.pop(symbol, None)
+            self.reopened[symbol] = self.index
+            learn_of_standstill(self, symbol)
+        reinstate(self.desk, column, self.now_ns)
         self.desk.dirty.add(ACCOUNT)
 
     def configure(self, configurations: Configurations) -> None:
@@ -411,7 +406,7 @@ class Venue:
     def own_bars(self) -> None:
         """Let the venue have its bars for itself; from then on they may be changed in place."""
         if not self._owns_bars:
-            for name in (*FIELDS, "vwap"):
+            for name in VALUES:
                 values = getattr(self.panel, name)
                 if values is not None:
                     object.__setattr__(self.panel, name, values.copy())
