@@ -16,7 +16,7 @@ OPEN = ("new", "accepted", "held", "partially_filled")
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait for what no event announces."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110
@@ -27,9 +27,9 @@ async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
 class FaultBroker:
     """Answers on ``http://127.0.0.1:port``.
 
-    ``faults`` maps ``"METHOD /path"`` to the faults of the next requests to it: ``hang``, ``drip``, ``reset``,
-    ``html502``, ``garbage``, ``429``, ``503`` answer without acting; with ``:after`` behind them (``504:after``)
-    they act first. An empty fault is none.
+    ``faults`` maps ``"METHOD /path"`` to the faults of the next requests to it: ``hang`` (until ``let_go`` is set),
+    ``drip``, ``reset``, ``html502``, ``garbage``, ``429``, ``503`` answer without acting; with ``:after`` behind
+    them (``504:after``) they act first. An empty fault is none.
     """
 
     faults: dict[str, deque[str]] = field(default_factory=dict)
@@ -45,6 +45,7 @@ class FaultBroker:
 
     async def __aenter__(self) -> FaultBroker:
         self._tasks: set[asyncio.Task[None]] = set()
+        self.let_go = asyncio.Event()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -104,7 +105,9 @@ class FaultBroker:
             await _write(writer, status, "" if answer is None else json.dumps(answer))
             return True
         if fault == "hang":
-            await asyncio.sleep(3600)
+            await self.let_go.wait()
+            writer.transport.abort()
+            return False
         if fault == "drip":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
             while True:

@@ -45,7 +45,7 @@ class Desk:
 
     async def heard(self) -> None:
         """Until every trade update of the venue has come through."""
-        await asyncio.wait_for(self.stream.wait_processed(self.server.venue.desk.event_count - self.told), 10)
+        await asyncio.wait_for(self.stream.wait_processed(self.server.venue.desk.event_count - self.told), 60)
 
     async def enter(self, name: str, symbol: str, quantity: int, side: str = "buy", **fields: Any) -> None:
         self.book.apply(ev.OrderIntent(

@@ -24,6 +24,14 @@ async def server() -> AsyncIterator[FaultBroker]:
 
 @pytest.fixture
 async def broker(server: FaultBroker) -> AsyncIterator[AlpacaBroker]:
+    client = AlpacaBroker("key", "secret", server.url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def impatient(server: FaultBroker) -> AsyncIterator[AlpacaBroker]:
+    """For servers that hang; a busy machine may make it give up an answer that was on its way."""
     client = AlpacaBroker("key", "secret", server.url, read_timeout_s=0.4, deadline_s=1.2)
     yield client
     await client.close()
@@ -51,16 +59,19 @@ LOST = ["504:after", "hang", "hang:after", "reset", "reset:after", "html502", "g
 
 @pytest.mark.parametrize("fault", LOST)
 async def test_no_readable_answer_is_unknown_and_was_sent_once(
-    server: FaultBroker, broker: AlpacaBroker, fault: str
+    server: FaultBroker, broker: AlpacaBroker, impatient: AlpacaBroker, fault: str
 ) -> None:
     server.fault("POST /orders", fault)
-    outcome = await broker.submit(submit())
+    sender = impatient if fault.startswith(("hang", "drip")) else broker
+    outcome = await sender.submit(submit())
     assert isinstance(outcome, Unknown)
     assert not outcome.never_left
-    assert server.count("POST", "/orders") == 1
-    assert len(server.by_client_id("run-e1")) == (1 if fault.endswith("after") else 0)
     # The lane is usable again, even when the call before it is still stuck.
-    assert isinstance(await broker.submit(submit("run-e2")), Accepted)
+    while isinstance(answer := await sender.submit(submit("run-e2")), Unknown):
+        assert sender is impatient
+    assert isinstance(answer, Accepted | Duplicate)
+    assert [body["client_order_id"] for method, _, body in server.requests if method == "POST"].count("run-e1") == 1
+    assert len(server.by_client_id("run-e1")) == (1 if fault.endswith("after") else 0)
 
 
 async def test_the_same_id_again_is_read_back(server: FaultBroker, broker: AlpacaBroker) -> None:
@@ -90,12 +101,14 @@ async def test_a_refused_connection_never_left() -> None:
     assert outcome.never_left
 
 
-async def test_not_found_is_none_but_an_error_is_raised(server: FaultBroker, broker: AlpacaBroker) -> None:
+async def test_not_found_is_none_but_an_error_is_raised(
+    server: FaultBroker, broker: AlpacaBroker, impatient: AlpacaBroker
+) -> None:
     assert await broker.get_order_by_client_id("nobody") is None
     server.fault("GET /orders:by_client_order_id", "503", "hang")
-    for _ in range(2):
+    for asking in (broker, impatient):
         with pytest.raises(BrokerUnreachable):
-            await broker.get_order_by_client_id("nobody")
+            await asking.get_order_by_client_id("nobody")
 
 
 async def test_a_read_survives_an_idle_connection_that_was_cut(server: FaultBroker, broker: AlpacaBroker) -> None:
@@ -146,6 +159,7 @@ async def test_a_slow_submit_holds_up_neither_reads_nor_the_loop(server: FaultBr
     slow = asyncio.create_task(broker.submit(submit()))
     await broker.get_account()
     assert not slow.done()
+    server.let_go.set()
     assert isinstance(await slow, Unknown)
 
 

@@ -15,11 +15,12 @@ from lockstep_desk import SYMBOLS, Desk, lockstep
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.book import Book
 from trader.core.clock import MINUTE_NS
-from trader.core.commands import Cancel, CancelAll
+from trader.core.commands import Cancel, CancelAll, Submit
 from trader.core.orders import OrderState
 from trader.core.panel import BarPanel
 from trader.core.sessions import bar_grid
 from trader.exchange.venue import Venue
+from trader.execution.outcomes import SubmitOutcome
 from trader.execution.protected_positions import ProtectedPositionManager
 from trader.execution.reconciliation import ReconciliationEngine
 
@@ -100,7 +101,7 @@ async def test_what_a_dead_stream_missed_is_reconciled_with_the_real_executions(
     while desk.server.venue.desk.event_count == before:
         desk.server.advance()
         await desk.carry_out(CancelAll())
-    await asyncio.wait_for(desk.stream.wait_processed(seen + 1), 10)
+    await asyncio.wait_for(desk.stream.wait_processed(seen + 1), 60)
 
 
 async def test_a_restarted_session_takes_over_bracket_and_position(desk: Desk) -> None:
@@ -137,14 +138,19 @@ async def test_the_guides_protected_position(desk: Desk, capsys: pytest.CaptureF
     assert nothing.error
 
 
-async def test_entry_first_then_exits_for_what_was_filled(desk: Desk) -> None:
+async def test_entry_first_then_exits_for_what_was_filled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.server.advance()
+    submit = desk.broker.submit
+
+    async def trading(order: Submit, **how: bool) -> SubmitOutcome:
+        outcome = await submit(order, **how)
+        if not desk.server.venue.accounts_book.holdings:
+            desk.server.advance()                               # a part of the entry fills, and no more
+        return outcome
+
+    monkeypatch.setattr(desk.broker, "submit", trading)
     manager = ProtectedPositionManager(desk.broker, fill_timeout_s=0.3, poll_s=0.02)
-    opening = asyncio.create_task(manager.open_position_with_protection(
-        "AAPL", "buy", 1500, use_bracket_order=False))
-    await until(lambda: bool(desk.server.venue.orders("open")))
-    desk.server.advance()
-    position, success = await opening
+    position, success = await manager.open_position_with_protection("AAPL", "buy", 1500, use_bracket_order=False)
     assert success, position.error
     assert 0 < position.filled_quantity < 1500
     stop = await desk.broker.get_order(position.stop_loss_order_id)

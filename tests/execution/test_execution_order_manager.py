@@ -30,7 +30,7 @@ async def server() -> AsyncIterator[FaultBroker]:
 
 @pytest.fixture
 async def broker(server: FaultBroker) -> AsyncIterator[AlpacaBroker]:
-    client = AlpacaBroker("key", "secret", server.url, read_timeout_s=0.15, deadline_s=0.5)
+    client = AlpacaBroker("key", "secret", server.url)
     yield client
     await client.close()
 
@@ -69,7 +69,10 @@ async def test_a_lost_answer_of_an_order_that_landed_is_found(server: FaultBroke
     manager = OrderManager(broker, deliver=later.append, policy=FAST)
     server.fault("POST /orders", "hang:after")
     server.fault("GET /orders:by_client_order_id", "503", "reset", "garbage")
-    assert kinds(await manager.execute(submit())) == ["OrderUnknown"]
+    sending = asyncio.create_task(manager.execute(submit()))
+    await until(lambda: bool(server.orders))
+    server.let_go.set()
+    assert kinds(await sending) == ["OrderUnknown"]
     await manager.settle()
     assert kinds(later) == ["OrderAccepted"]
     assert server.count("POST", "/orders") == 1
@@ -96,7 +99,7 @@ async def test_network_errors_are_never_not_found(server: FaultBroker, broker: A
     server.fault("POST /orders", "504")
     server.fault("GET /orders:by_client_order_id", *["503"] * 1000)
     await manager.execute(submit())
-    await asyncio.sleep(0.4)
+    await until(lambda: server.count("GET", "/orders:by_client_order_id") > 8)
     assert manager.unresolved == ["run-e1"]
     assert server.count("POST", "/orders") == 1
     await manager.close()
@@ -188,6 +191,7 @@ async def test_early_news_of_legs_waits_for_the_acceptance(server: FaultBroker, 
         {"data": {"event": "fill", "order": order | {"legs": None, "status": "filled", "filled_qty": "10"},
                   "qty": "10", "price": "100", "execution_id": "x1"}})
     assert kinds(own) == ["OrderAccepted", "OrderFilled"]
+    server.let_go.set()
     assert kinds(await sending) == ["OrderUnknown", "OrderAccepted"]
     await manager.close()
 

@@ -69,7 +69,7 @@ async def test_refused_keys_are_told_and_tried_again() -> None:
         stream, task = await run(account, updates, states)
         await until(lambda: stream.state == "up")
         await account.say(1)
-        await asyncio.wait_for(stream.wait_processed(1), 5)
+        await asyncio.wait_for(stream.wait_processed(1), 60)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert updates == [1]
@@ -87,7 +87,7 @@ async def test_a_taker_that_fails_makes_the_link_start_anew() -> None:
             await account.say(number)
         await until(lambda: account.connections == 2 and stream.state == "up")
         await account.say(3)
-        await asyncio.wait_for(stream.wait_processed(3), 5)
+        await asyncio.wait_for(stream.wait_processed(3), 60)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert updates == [1, 3]
