@@ -16,7 +16,7 @@ from trader.core.money import MICRO_SHARE, SHARE
 from trader.core.panel import BarPanel
 from trader.exchange.account import Account
 from trader.exchange.book import NOBODY
-from trader.exchange.checks import Situation, check_client_id, plan, too_dear, too_many
+from trader.exchange.checks import Situation, check_client_id, check_crossing, plan, too_dear, too_many
 from trader.exchange.day import reinstate, send_home, suspend, wake
 from trader.exchange.desk import ACCOUNT, Desk
 from trader.exchange.errors import VenueError, refusal
@@ -26,7 +26,7 @@ from trader.exchange.hours import Hours
 from trader.exchange.identifiers import IdSource
 from trader.exchange.luld import Pause
 from trader.exchange.matching import Bar, Matcher, sweep
-from trader.exchange.orders import new_order
+from trader.exchange.orders import lifetime, new_order
 from trader.exchange.prices import Prices, ask_above
 from trader.exchange.replacing import replacement
 from trader.exchange.rows import Rows
@@ -325,16 +325,23 @@ class Venue:
         if client_order_id is not None and client_order_id in self.desk.by_client_id:
             raise refusal("duplicate_client_order_id")
         self._next_moment()
+        last = self.price_book.last(old.column, self.index)
         new = replacement(
-            old, self.desk, len(self.desk.orders), self.now_ns, qty=qty, limit_price=limit_price,
+            old, self.desk, self.rules, last, self.now_ns, qty=qty, limit_price=limit_price,
             stop_price=stop_price, trail=trail, time_in_force=time_in_force, client_order_id=client_order_id,
         )
+        new.session, new.expires_ns = lifetime(
+            new.time_in_force, new.extended_hours, self.rules, self.hours, self.index, self.now_ns,
+        )
+        if self.rules.wash_trades:
+            check_crossing(new, self.desk.side(new.column, OPPOSITE[new.side]))
         if new.closing:
             existing, mine = abs(self.accounts_book.quantity(new.symbol)), self.desk.side(new.column, new.side)
             others = mine.held - old.remaining
             if old.status != "held" and new.remaining > existing - others:
                 raise too_many(new.symbol, new.remaining, existing, others, mine)
         else:
+            new.reserve_price = self._reserve_price(new, last)
             cost = new.reserve_price * new.remaining
             power = self.buying_power() + old.reserved
             if cost > power:
@@ -557,11 +564,11 @@ class Venue:
             NOBODY if book is None else book.sides[side], NOBODY if book is None else book.sides[OPPOSITE[side]],
         )
 
-    def _reserve_price(self, request: OrderRequest, last: Decimal) -> Decimal:
+    def _reserve_price(self, request: OrderRequest | VenueOrder, last: Decimal) -> Decimal:
         """What a share of an opening order may cost: its own price, else in session the market's far side."""
         if request.side == BUY:
             named = request.limit_price or request.stop_price
-            if named is not None:
+            if named is not None and request.type != "trailing_stop":
                 return named
             if request.type != "market" or not self.hours.open_at[self.index]:
                 return last
