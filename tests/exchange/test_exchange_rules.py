@@ -40,7 +40,7 @@ def order(side: str = "buy", qty: str | None = "10", **fields: object) -> OrderR
         (order(type="limit", limit_price=D("99.001")), 422, 42210000, "sub-penny"),
         (order(type="limit", limit_price=D("0.99991")), 422, 42210000, "sub-penny"),
         (order(type="limit", limit_price=D(-1)), 422, 40010001, "must be > 0"),
-        (order(type="stop", stop_price=D(99)), 422, 42210000, "greater than the current price"),
+        (order(type="stop", stop_price=D(99)), 422, 42210000, "greater than current price"),
         (order(order_class="bracket", take_profit=D(110)), 422, 42210000, "require stop_loss"),
         (order(order_class="bracket", take_profit=D(100), stop_loss=D(95)), 422, 42210000, "take_profit"),
         (order(order_class="bracket", take_profit=D(110), stop_loss=D(100)), 422, 42210000, "stop_loss"),

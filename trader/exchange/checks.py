@@ -221,10 +221,8 @@ def check_geometry(request: OrderRequest, situation: Situation) -> None:
     oco, last = request.order_class == "oco", situation.last_price
     up = (request.side == BUY) is not oco
     if request.order_class == "simple":
-        stop = request.stop_price
-        if stop is not None and (stop <= last if up else stop >= last):
-            detail = f"stop price must be {'greater' if up else 'less'} than the current price"
-            raise refusal("unprocessable", {"base_price": _written(last)}, detail=detail)
+        if request.stop_price is not None:
+            check_stop(request.stop_price, last, above=up)
         return
     base = request.take_profit if oco else request.limit_price
     if base is None:
@@ -240,6 +238,14 @@ def check_geometry(request: OrderRequest, situation: Situation) -> None:
 def _written(value: Decimal) -> str:
     """A number in a refusal: nine places at most, no exponent, no trailing zeros."""
     return format(value.quantize(MICRO_SHARE).normalize(), "f")
+
+
+def check_stop(stop: Decimal, last: Decimal, *, above: bool) -> None:
+    """A plain stop lies ``above`` the market or below it: it must not be touched already."""
+    if stop <= last if above else stop >= last:
+        facts = {"market_price": _written(last), "stop_price": _written(stop)}
+        detail = f"stop price must be {'greater' if above else 'less'} than current price"
+        raise refusal("unprocessable", facts, detail=detail)
 
 
 def check_beyond(field: str, price: Decimal, base: Decimal, *, above: bool) -> None:
@@ -324,22 +330,29 @@ def check_wash_trade(request: OrderRequest, situation: Situation) -> None:
     opposite = situation.opposite
     if not opposite.orders:
         return
-    if situation.rules.wash_trades and not exempt(request.order_class, request.type):
-        for other in _candidates(request, opposite):
-            if request.limit_price is not None and other.limit_price is not None:
-                if (request.limit_price - other.limit_price) * SIGN[request.side] < 0:
-                    continue
-                kind = "limit"
-            else:
-                kind = "market/stop" if other.limit_price is None else "limit"
-            raise refusal("wash_trade", {
-                "existing_order_id": other.id, "reject_reason": f"opposite side {kind} order exists",
-            })
+    if situation.rules.wash_trades:
+        check_crossing(request, opposite)
     if opposite.openers and not situation.closes:
         raise refusal("opposite_open" if request.side == SELL else "opposite_open_short")
 
 
-def _candidates(request: OrderRequest, opposite: Side) -> Iterable[VenueOrder]:
+def check_crossing(request: OrderRequest | VenueOrder, opposite: Side) -> None:
+    """No order, new or changed, trades with one of the opposite side."""
+    if exempt(request.order_class, request.type):
+        return
+    for other in _candidates(request, opposite):
+        if request.limit_price is not None and other.limit_price is not None:
+            if (request.limit_price - other.limit_price) * SIGN[request.side] < 0:
+                continue
+            kind = "limit"
+        else:
+            kind = "market/stop" if other.limit_price is None else "limit"
+        raise refusal("wash_trade", {
+            "existing_order_id": other.id, "reject_reason": f"opposite side {kind} order exists",
+        })
+
+
+def _candidates(request: OrderRequest | VenueOrder, opposite: Side) -> Iterable[VenueOrder]:
     """The opposite orders that might conflict; none where the nearest limit lies beyond the request's."""
     if not opposite.plain_others:
         if not opposite.plain_limits:

@@ -281,7 +281,7 @@ class Desk:
             if other.parent_id == old.id:
                 other.parent_id = new.id
                 if other.status == "held":
-                    other.qty, other.time_in_force = new.qty, new.time_in_force
+                    other.qty, other.time_in_force, other.expires_ns = new.qty, new.time_in_force, new.expires_ns
             self.dirty.add(other.id)
         self.enter(new)
         new.updated_ns = ts_ns

@@ -29,6 +29,8 @@ class Hours:
         Whether it is its session's first regular, last regular, last bar.
     next_session : list of int
         The session of the first regular bar from here on.
+    opens_ns, closes_ns, ends_ns : list of int
+        By session: when its first regular bar begins, when its last regular bar and its last bar of all end.
     inside, open_at : list of bool
         Whether the moment before the bar lies between two bars of one session; and is in regular hours.
     """
@@ -49,6 +51,7 @@ class Hours:
         self.ends = _flags(np.flatnonzero(np.diff(numbers, append=-1) != 0), count)
         self.opens_ns: list[int] = panel.ts_ns[first].tolist()
         self.closes_ns: list[int] = panel.available_ns[last].tolist()
+        self.ends_ns: list[int] = panel.available_ns[np.array(self.ends, dtype=np.bool_)].tolist()
         self.sessions = len(first)
         position = np.searchsorted(rows, np.arange(count + 1))
         self.next_session: list[int] = np.append(of_row, self.sessions)[position].tolist()

@@ -12,19 +12,22 @@ from trader.exchange.checks import (
     NEEDS_STOP,
     check_beyond,
     check_client_id,
+    check_stop,
     check_tick,
     check_trail,
 )
 from trader.exchange.desk import Desk
 from trader.exchange.errors import refusal
 from trader.exchange.exits import follow
-from trader.exchange.types import ZERO, VenueOrder
+from trader.exchange.orders import collar
+from trader.exchange.types import ZERO, VenueOrder, VenueRules
 
 
 def replacement(
     old: VenueOrder,
     desk: Desk,
-    known: int,
+    rules: VenueRules,
+    last_price: Decimal,
     now_ns: int,
     *,
     qty: Decimal | None,
@@ -34,7 +37,10 @@ def replacement(
     time_in_force: str | None,
     client_order_id: str | None,
 ) -> VenueOrder:
-    """A changed copy of ``old`` under a new id, not yet entered; VenueError when the change is not allowed."""
+    """A changed copy of ``old`` under a new id, not yet entered; VenueError when the change is not allowed.
+
+    ``last_price`` is the market's. How long it lives and what it reserves is the caller's to say.
+    """
     for field, price, carried in (
         ("limit_price", limit_price, old.type in NEEDS_LIMIT),
         ("stop_price", stop_price, old.type in NEEDS_STOP),
@@ -73,10 +79,16 @@ def replacement(
     if all(want in (None, have) for want, have in zip(changed, current, strict=True)):
         raise refusal("unchanged")
     _check_group(old, desk, limit_price or old.limit_price, stop_price or old.stop_price)
+    if stop_price is not None:
+        up = old.sign > 0
+        if old.order_class == "simple":
+            check_stop(stop_price, last_price, above=up)
+        else:
+            check_beyond("stop_loss.stop_price", stop_price, last_price, above=up)
     new = old.__copy__()
     new.id = desk.ids.next()
     new.client_order_id = client_order_id or desk.ids.next()
-    new.number = known + 1
+    new.number = len(desk.orders) + 1
     new.created_ns = new.updated_ns = now_ns
     new.replaces, new.replaced_by = old.id, None
     new.reserved = old.reserved * 0
@@ -87,15 +99,13 @@ def replacement(
     if stop_price is not None:
         new.stop_price, new.stop_level = stop_price, float(stop_price)
         new.working_type = new.type
+        new.collar_price = collar(new.type, new.side, stop_price, rules)
     if trail is not None:
         if old.trail_price is not None:
             new.trail_price = trail
         else:
             new.trail_percent = trail
         follow(new)
-    price = limit_price or stop_price
-    if price is not None and not new.closing:
-        new.reserve_price = price if new.sign > 0 else max(price, new.reserve_price)
     if new.status == "partially_filled":
         new.status = "new"
     new.exits = tuple(new.id if exit_id == old.id else exit_id for exit_id in old.exits)
