@@ -27,6 +27,18 @@ def panel_of(bars: dict[str, list[tuple[float, ...]]], per_day: int = 26) -> Bar
     return BarPanel(tuple(bars), "15Min", ts.astype(np.int64), (ts + QUARTER).astype(np.int64), *fields)
 
 
+def extended_panel(bars: list[tuple[float, ...]]) -> BarPanel:
+    """AAPL on days from Monday 8 January 2024 on, four bars each: 08:00 to 09:30, 12:45, 16:00 and 18:00 New York."""
+    starts, ends = [], []
+    for n in range(len(bars) // 4):
+        for begin, length in ((-90, 90), (0, 195), (195, 195), (390, 120)):
+            starts.append(MONDAY_OPEN + n * 86_400 * 10**9 + begin * MINUTE_NS)
+            ends.append(starts[-1] + length * MINUTE_NS)
+    columns = [np.array([[bar[k]] for bar in bars], dtype=np.float64) for k in range(4)]
+    volume = np.full((len(bars), 1), 1e6)
+    return BarPanel(("AAPL",), "195Min", np.array(starts), np.array(ends), *columns, volume)
+
+
 def daily_panel(symbols: tuple[str, ...], first: str, last: str, seed: int = 7) -> BarPanel:
     """A random walk of daily bars from one day to another, half days and clock changes included."""
     sessions = sessions_between(*(to_ns(datetime.fromisoformat(day).replace(tzinfo=UTC)) for day in (first, last)))

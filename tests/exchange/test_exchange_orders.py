@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from exchange_markets import FREE, MONDAY_OPEN, QUARTER
+from exchange_markets import FREE, MONDAY_OPEN, QUARTER, extended_panel
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.panel import BarPanel
@@ -221,20 +221,11 @@ def test_good_till_cancelled_ends_after_ninety_days(market: Market) -> None:
 
 
 def extended_venue() -> Venue:
-    """Monday 8 and Tuesday 9 January 2024, hourly from 08:00 to 18:00 New York with half-hours at the open."""
-    minute = QUARTER // 15
-    day = [(-90, 90), (0, 195), (195, 195), (390, 120)]         # pre-market, two regular bars, after hours
-    starts, ends = [], []
-    for n in range(2):
-        for begin, length in day:
-            starts.append(MONDAY_OPEN + n * 86_400 * 10**9 + begin * minute)
-            ends.append(starts[-1] + length * minute)
-    bars = np.array([CALM] * 8)
+    """Two days with trades outside regular hours; 09:30 of the first is next."""
+    bars = [CALM] * 8
     bars[3] = (97, 97.5, 96, 97)        # Monday after hours
     bars[4] = (103, 104, 102, 103)      # Tuesday before the open
-    columns = [np.ascontiguousarray(bars[:, k : k + 1]) for k in range(4)]
-    panel = BarPanel(("AAPL",), "195Min", np.array(starts), np.array(ends), *columns, np.full((8, 1), 1e6))
-    return Venue(panel, start_index=1, fill_model=FREE)
+    return Venue(extended_panel(bars), start_index=1, fill_model=FREE)
 
 
 def test_extended_orders_trade_outside_regular_hours_and_others_wait() -> None:

@@ -33,13 +33,15 @@ def ask_above(last: Decimal, half_spread_bps: float) -> Decimal:
 class Prices:
     """Last prices, remembered until the next bar.
 
-    ``session`` holds the running number of each bar's session. A price from before a split is divided by its ratio.
+    ``session`` holds the running number of each bar's session, ``regular`` whether it is of regular hours. A price
+    from before a split is divided by its ratio.
     """
 
-    def __init__(self, panel: BarPanel, rows: Rows, session: list[int]) -> None:
+    def __init__(self, panel: BarPanel, rows: Rows, session: list[int], regular: list[bool]) -> None:
         self._panel = panel
         self._rows = rows
         self._session = session
+        self._regular = regular
         self._known: dict[int, Decimal] = {}
         self._at = -1
         self._row: Row | None = None                    # the last played, once somebody asks for a price of it
@@ -83,10 +85,10 @@ class Prices:
         return quote_around(self.last(column, played), half_spread_bps)
 
     def of_session_before(self, column: int, played: int) -> Decimal | None:
-        """The close of the session before that of the last played bar."""
+        """The regular close of the session before that of the last played bar."""
         current = self._session[played - 1] if played else 0
         for i in range(played - 1, -1, -1):
-            if self._session[i] < current:
+            if self._session[i] < current and self._regular[i]:
                 price = float(self._panel.close[i, column])
                 if price == price:
                     return self._in_todays_shares(price, column, i, played)

@@ -9,7 +9,7 @@ from trader.exchange.account import Account
 from trader.exchange.desk import Desk
 from trader.exchange.prices import Prices
 from trader.exchange.types import BUY, SELL, ZERO, Configurations, VenueRules
-from trader.exchange.views import AccountView, PositionView
+from trader.exchange.views import AccountView, EquityPoint, PositionView
 
 MULTIPLIERS = {"1": Decimal(1), "2": Decimal(2), "4": Decimal(4)}
 _NONE = Decimal(-1)
@@ -67,14 +67,14 @@ class Valuation:
         long_value, short_value = self.market_values(played)
         return long_value - short_value
 
-    def account(self, played: int, rules: VenueRules, configured: Configurations, last_equity: Decimal) -> AccountView:
+    def account(self, played: int, rules: VenueRules, configured: Configurations, last: EquityPoint) -> AccountView:
         """The account; margin counts from the minimum equity for it on."""
         long_value, short_value = self.market_values(played)
         cash = self._book.cash
         equity = cash + long_value + short_value
         power = self.buying_power(played, rules, configured)
         return AccountView(
-            cash, equity, last_equity, long_value, short_value, power, self._applied,
+            cash, equity, last, long_value, short_value, power, self._applied,
             self._desk.reserved, self._book.fees,
         )
 

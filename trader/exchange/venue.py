@@ -7,7 +7,7 @@ Time moves only in `Venue.step`, one bar at a time. An order entered after bar *
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING
 
@@ -119,7 +119,7 @@ class Venue:
         self.hours = Hours(panel)
         self.statistics = DailyStatistics(panel, self.hours.numbers)
         self._rows = Rows(panel)
-        self.price_book = Prices(panel, self._rows, self.hours.session)
+        self.price_book = Prices(panel, self._rows, self.hours.session, self.hours.regular)
         self.valuation = Valuation(self._columns, self.accounts_book, self.desk, self.price_book)
         self.configurations = Configurations()
         self.start_index = start_index
@@ -164,7 +164,7 @@ class Venue:
             raise IndexError(f"all {len(self._starts)} bars have been played")
         desk = self.desk
         if i and self.hours.ends[i - 1] and self.accounts_book.holdings:
-            self.accounts_book.begin_day(lambda symbol: self.last_price(self._columns[symbol]))
+            self.accounts_book.begin_day(self._day_before(i))
         if self.rules.luld:
             watch_bands(self, i)
         if self.halted:
@@ -210,6 +210,14 @@ class Venue:
             desk.settle(end)
         if mingled and len(desk.events) - first > 1:
             desk.sort_events(first, first_activity)
+
+    def _day_before(self, i: int) -> Callable[[str], Decimal]:
+        """A symbol's price at the close of the session before that of bar ``i``."""
+        def price_of(symbol: str) -> Decimal:
+            column = self._columns[symbol]
+            return self.price_book.of_session_before(column, i + 1) or self.last_price(column)
+
+        return price_of
 
     def _close(self, i: int) -> None:
         """At the close day orders expire (extended ones at the day's end) and the account's worth is noted."""
@@ -490,10 +498,16 @@ class Venue:
 
     def account(self) -> AccountView:
         """Cash, equity and buying power now."""
-        history = self.equity_history
-        behind = 1 if self.in_session else 2
-        last_equity = history[-behind].equity if len(history) >= behind else self.accounts_book.deposited
-        return self.valuation.account(self.index, self.rules, self.configurations, last_equity)
+        return self.valuation.account(self.index, self.rules, self.configurations, self.last_close())
+
+    def last_close(self) -> EquityPoint:
+        """What the account was worth at the close of the day before this one; the deposit at first."""
+        hours, history, played = self.hours, self.equity_history, self.index
+        closed = not played or hours.closes_ns[hours.session[played - 1]] <= self.now_ns
+        behind = 2 if closed else 1             # the night belongs to the day before it
+        return history[-behind] if len(history) >= behind else EquityPoint(
+            self.entries[0].ts_ns, self.accounts_book.deposited,
+        )
 
     def equity(self) -> Decimal:
         """Cash and positions at the market's last prices."""

@@ -36,23 +36,23 @@ class PositionView(NamedTuple):
         return self.market_value - self.cost_basis
 
 
-class AccountView(NamedTuple):
-    """The account at the market's last prices; dollars."""
-
-    cash: Decimal
-    equity: Decimal
-    last_equity: Decimal
-    long_market_value: Decimal
-    short_market_value: Decimal
-    buying_power: Decimal
-    multiplier: Decimal
-    reserved: Decimal
-    fees: Decimal
-
-
 class EquityPoint(msgspec.Struct, frozen=True):
     """The account's worth and its maintenance margin at a session's close."""
 
     ts_ns: int
     equity: Decimal
     maintenance: Decimal = Decimal(0)
+
+
+class AccountView(NamedTuple):
+    """The account at the market's last prices, in dollars, and at the ``last`` day's close."""
+
+    cash: Decimal
+    equity: Decimal
+    last: EquityPoint
+    long_market_value: Decimal
+    short_market_value: Decimal
+    buying_power: Decimal
+    multiplier: Decimal
+    reserved: Decimal
+    fees: Decimal

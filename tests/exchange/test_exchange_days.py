@@ -1,0 +1,60 @@
+"""What a day is to an account that also trades before the open and after the close: yesterday's figures, expiries."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+from typing import Any
+
+import msgspec
+import pytest
+from exchange_markets import FREE, extended_panel
+
+from trader.exchange.types import OrderRequest
+from trader.exchange.venue import Venue
+from trader.exchange.wire import account_json, order_json, position_json
+
+# Pre-market, morning, afternoon, after hours: each bar stands still at its price.
+PRICES = [100, 100, 102, 107, 110, 104, 105, 95, 90, 91, 92, 93]
+
+
+@pytest.fixture
+def venue() -> Venue:
+    bars = [(price, price, price, price) for price in PRICES]
+    return Venue(extended_panel(bars), start_index=1, fill_model=FREE)
+
+
+def figures(venue: Venue) -> tuple[dict[str, Any], dict[str, Any]]:
+    return account_json(venue, venue.account()), position_json(venue.position("AAPL"))
+
+
+def test_yesterday_is_its_close_before_the_open_too_and_is_the_same_for_account_and_position(venue: Venue) -> None:
+    venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D(10)))
+    shown = []
+    while not venue.done:
+        venue.step()
+        account, position = figures(venue)
+        shown.append((account["balance_asof"], account["last_equity"], position["lastday_price"]))
+        if len(shown) > 3:          # nothing has been traded since that close
+            profit = D(account["equity"]) - D(account["last_equity"])
+            assert profit == D(position["unrealized_intraday_pl"])
+            assert D(account["last_maintenance_margin"]) == 3 * D(position["lastday_price"])
+    monday, tuesday = ("2024-01-08", "100020", "102"), ("2024-01-09", "100050", "105")
+    assert shown[3:] == [monday] * 4 + [tuesday] * 4
+    assert {last_equity for _, last_equity, _ in shown[:3]} == {"100000"}
+
+
+@pytest.mark.parametrize(("extended", "hour"), [(False, 21), (True, 23)])
+def test_an_order_says_when_it_expires_and_does_then(venue: Venue, extended: bool, hour: int) -> None:
+    wish = OrderRequest(symbol="AAPL", side="buy", type="limit", qty=D(1), limit_price=D(50), extended_hours=extended)
+    morning = venue.submit(wish)
+    venue.step()
+    venue.step()                                            # 16:00 in New York
+    evening = venue.submit(msgspec.structs.replace(wish, limit_price=D(51)))
+    while not venue.done:
+        venue.step()
+    day = 8 if extended else 9                              # in the evening only an extended order is for today
+    for order, of in ((morning, 8), (evening, day)):
+        shown = msgspec.to_builtins(order_json(order))
+        assert shown["status"] == "expired"
+        assert shown["expires_at"] == shown["expired_at"] == f"2024-01-{of:02d}T{hour}:00:00Z"
+        assert shown["created_at"] < shown["expires_at"]
