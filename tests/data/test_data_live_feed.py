@@ -27,6 +27,7 @@ from trader.data.alpaca_client import AlpacaDataClient
 from trader.data.bar_assembler import BarAssembler
 from trader.data.live_bars import Arrival, BarLedger, StreamBar, read_bar, read_time
 from trader.data.live_feed import LiveFeed, rest_bars
+from trader.data.live_halts import LiveHalts
 from trader.data.slice_assembler import SliceAssembler
 from trader.data.timeframe import DAILY, FIFTEEN, parse_timeframe
 from trader.data.websocket_hardened import HardenedBarStream, bar_stream_url
@@ -390,12 +391,59 @@ async def test_a_socket_that_is_open_but_mute_is_dropped_while_the_market_is_ope
         assert server.connections == before + 1
 
 
+def status(code: str, n: int, symbol: str = "A") -> dict[str, Any]:
+    return {"T": "s", "S": symbol, "sc": code, "t": iso(OPEN + n * MINUTE_NS)}
+
+
+def test_statuses_of_every_tape_and_bars_say_who_stands_still() -> None:
+    halts = LiveHalts()
+    for code, symbol in (("H", "A"), ("P", "B"), ("2", "C"), ("Q", "D"), ("5", "A"), ("E", "B")):
+        halts.status(status(code, 10, symbol))
+    assert halts.symbols == ["A", "B", "C"]
+    assert halts.all_of("AC")
+    assert not halts.all_of("AD")
+    halts.status(status("T", 12, "A"))
+    halts.status(status("3", 12, "C"))
+    halts.bar("B", OPEN + 9 * MINUTE_NS)            # of the minute in which the halt came
+    assert halts.symbols == ["B"]
+    halts.bar("B", OPEN + 15 * MINUTE_NS)
+    assert halts.symbols == []
+    with pytest.raises(ValueError, match="status without a readable field"):
+        halts.status({"T": "s", "S": "A", "sc": "H"})
+
+
+async def test_a_halt_of_everything_is_no_dead_socket() -> None:
+    events: list[ev.Event] = []
+    async with RudeServer(["talk"]) as server:
+        feed = LiveFeed("k", "s", server.url, ("A", "B"), FIFTEEN, clock=VirtualClock(OPEN + MINUTE_NS),
+                        on_event=events.append, mute_after_s=None, backoff_s=(0.01, 0.02))
+        await feed.start()
+        await until(lambda: server.send is not None)
+        assert server.send is not None
+        await server.send(status("P", 1, "A"), {"T": "s", "S": "A"}, status("H", 1, "B"))
+        await until(lambda: feed._halts.all_of("AB"))
+        looks: list[bool] = []
+        all_of = feed._halts.all_of
+        feed._halts.all_of = lambda symbols: looks.append(all_of(symbols)) or looks[-1]     # type: ignore[method-assign]
+        feed._mute_after_s = 0.01
+        watch = asyncio.create_task(feed._watch())
+        await until(lambda: len(looks) > 3)         # asked only after a silence that is too long
+        assert all(looks)
+        assert server.connections == 1
+        assert (await feed.health_check()).detail.endswith(", A halted, B halted")
+        await server.send(status("T", 6, "B"))
+        await until(lambda: server.connections == 2)
+        await feed.stop()
+        watch.cancel()
+    assert len([e for e in events if isinstance(e, ev.Note) and "status without" in e.text]) == 1
+
+
 async def test_back_off_doubles_with_jitter_from_the_seed() -> None:
     async def nothing(*_: object) -> None: ...
 
     def delays(seed: int) -> list[float]:
         stream = HardenedBarStream("k", "s", "ws://127.0.0.1:1", ("A",), on_bar=lambda *_: None, on_state=nothing,
-                                   on_problem=lambda _: None, backoff_s=(1.0, 8.0), seed=seed)
+                                   on_status=lambda _: None, on_problem=lambda _: None, backoff_s=(1.0, 8.0), seed=seed)
         return [stream._reconnect_delay(n) for n in range(1, 8)]
 
     assert delays(1) == delays(1) != delays(2)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from trader.core.sessions import is_open
 from trader.data.bar_assembler import BarAssembler
 from trader.data.bar_times import session_open
 from trader.data.live_bars import Arrival, BarLedger, StreamBar
+from trader.data.live_halts import LiveHalts
 from trader.data.slice_assembler import SliceAssembler
 from trader.data.timeframe import Timeframe, available_at, intraday, parse_timeframe
 from trader.data.websocket_hardened import UP, HardenedBarStream
@@ -66,7 +67,8 @@ class LiveFeed:
     grace_ms : float
         How long a slice waits for its last symbols, and a bar for its last minute.
     mute_after_s : float | None
-        With the market open, no bar for so long means that the socket is dead: reconnect.
+        With the market open, no word for so long means that the socket is dead, unless all symbols are halted:
+        reconnect.
     """
 
     def __init__(
@@ -95,12 +97,13 @@ class LiveFeed:
         self._arrived = asyncio.Event()
         self._was_up = False
         self._up = asyncio.Event()
-        self._last_bar_s = time.monotonic()
+        self._halts = LiveHalts()
+        self._last_bar_s = self._last_word_s = time.monotonic()
         self._task: asyncio.Task[None] | None = None
         self._detail = "not started"
         self.stream = HardenedBarStream(
-            api_key, secret_key, url, symbols, on_bar=self._heard, on_state=self._on_state,
-            on_problem=self._problem, backoff_s=backoff_s, seed=seed,
+            api_key, secret_key, url, symbols, on_bar=self._heard, on_status=self._told,
+            on_state=self._on_state, on_problem=self._problem, backoff_s=backoff_s, seed=seed,
         )
 
     # --- life --------------------------------------------------------------------------------------------
@@ -134,9 +137,11 @@ class LiveFeed:
         """Drop a socket that is open but says nothing while the market is open."""
         while self._mute_after_s is not None:
             await asyncio.sleep(min(5.0, self._mute_after_s / 2))
-            silent = time.monotonic() - self._last_bar_s
-            if self.stream.link == UP and silent > self._mute_after_s and is_open(self._clock.now_ns()):
-                self._last_bar_s = time.monotonic()
+            silent = time.monotonic() - self._last_word_s
+            if silent <= self._mute_after_s or self._halts.all_of(self.symbols):
+                continue
+            if self.stream.link == UP and is_open(self._clock.now_ns()):
+                self._last_word_s = time.monotonic()
                 self._problem(f"no bar for {silent:.0f} s with the market open: reconnecting")
                 await self.stream.drop()
 
@@ -190,16 +195,21 @@ class LiveFeed:
     async def health_check(self) -> Health:
         """Whether the stream is up."""
         age = time.monotonic() - self._last_bar_s
-        return Health(self.stream.link == UP, f"{self.stream.link}, last bar {age:.0f} s ago" if self._was_up
+        halted = "".join(f", {symbol} halted" for symbol in self._halts.symbols)
+        return Health(self.stream.link == UP, f"{self.stream.link}, last bar {age:.0f} s ago{halted}" if self._was_up
                       else self._detail)
 
     # --- news --------------------------------------------------------------------------------------------
 
     def _heard(self, bar: StreamBar, updated: bool) -> None:
-        self._last_bar_s = time.monotonic()
+        self._last_bar_s = self._last_word_s = time.monotonic()
         placed = self._placed(bar)
         if placed is not None:
             self._on_bar(placed)
+
+    def _told(self, status: dict[str, Any]) -> None:
+        self._last_word_s = time.monotonic()
+        self._halts.status(status)
 
     def _placed(self, bar: StreamBar) -> StreamBar | None:
         """A bar under its start instead of its label; None, and told, for a day without a session."""
@@ -212,6 +222,7 @@ class LiveFeed:
         return bar._replace(ts_ns=opening)
 
     def _on_bar(self, bar: StreamBar) -> None:
+        self._halts.bar(bar.symbol, bar.ts_ns)
         arrival = self._ledger.arrive(bar)
         if arrival is Arrival.DUPLICATE:
             return
@@ -254,7 +265,7 @@ class LiveFeed:
         if self._was_up:
             await self._fill_gap()
         self._was_up = True
-        self._last_bar_s = time.monotonic()
+        self._last_bar_s = self._last_word_s = time.monotonic()
         self._up.set()
 
     async def _fill_gap(self) -> None:

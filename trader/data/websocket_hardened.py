@@ -28,7 +28,7 @@ class LinkFailed(websockets.WebSocketException):
 
 
 class HardenedBarStream(StockDataStream):
-    """Bars and their corrections, in order, through one bounded queue that also carries the link's changes.
+    """Bars, their corrections and trading statuses, in order, through one bounded queue; the link's changes, too.
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ class HardenedBarStream(StockDataStream):
         The stream's address; see `bar_stream_url`.
     on_bar : Callable[[StreamBar, bool], None]
         A bar and whether it came as a correction (``updatedBars``).
+    on_status : Callable[[dict], None]
+        A trading status as it came: a symbol is halted or trades again.
     on_state : Callable[[str, str], Awaitable[None]] in effect
         Awaited in the queue's order: what it does (filling the gap) is done before the next bar is delivered.
     on_problem : Callable[[str], None]
@@ -46,15 +48,15 @@ class HardenedBarStream(StockDataStream):
 
     def __init__(
         self, api_key: str, secret_key: str, url: str, symbols: Sequence[str], *,
-        on_bar: Callable[[StreamBar, bool], None], on_state: Callable[[str, str], Any],
-        on_problem: Callable[[str], None], mute_after_s: float | None = None,
+        on_bar: Callable[[StreamBar, bool], None], on_status: Callable[[dict[str, Any]], None],
+        on_state: Callable[[str, str], Any], on_problem: Callable[[str], None], mute_after_s: float | None = None,
         backoff_s: tuple[float, float] = (0.5, 30.0), queue_size: int = 8192, seed: int = 0,
     ) -> None:
         super().__init__(
             api_key, secret_key, raw_data=True, url_override=url, websocket_params=dict(SOCKET),
             data_timeout=mute_after_s,
         )
-        self._on_bar, self._on_state, self._on_problem = on_bar, on_state, on_problem
+        self._on_bar, self._on_status, self._on_state, self._on_problem = on_bar, on_status, on_state, on_problem
         self._backoff_s = backoff_s
         self._random = random.Random(seed)
         self._link = DOWN
@@ -62,6 +64,7 @@ class HardenedBarStream(StockDataStream):
         self._symbols = tuple(symbols)
         self.subscribe_bars(self._take, *symbols)
         self.subscribe_updated_bars(self._take, *symbols)
+        self.subscribe_trading_statuses(self._take, *symbols)
 
     @property
     def link(self) -> str:
@@ -92,18 +95,21 @@ class HardenedBarStream(StockDataStream):
     async def _pump(self) -> None:
         while True:
             kind, item = await self._queue.get()
-            if kind == "bar":
-                try:
-                    bar = read_bar(item)
-                except ValueError as error:
-                    self._on_problem(str(error))
-                    continue
-                self._on_bar(bar, item.get("T") == "u")
-            else:
+            if kind != "market":
                 await self._on_state(kind, item)
+                continue
+            try:
+                if item.get("T") == "s":
+                    self._on_status(item)
+                    continue
+                bar = read_bar(item)
+            except ValueError as error:
+                self._on_problem(str(error))
+                continue
+            self._on_bar(bar, item.get("T") == "u")
 
     async def _take(self, raw: Any) -> None:
-        await self._queue.put(("bar", raw))
+        await self._queue.put(("market", raw))
 
     # --- alpaca-py's hooks -------------------------------------------------------------------------------
 
