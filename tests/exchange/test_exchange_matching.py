@@ -356,3 +356,36 @@ def test_step_after_the_last_bar_is_an_error(market: Market) -> None:
     assert venue.done
     with pytest.raises(IndexError, match="2 bars"):
         venue.step()
+
+
+@pytest.mark.parametrize(("wish", "sign"), [(buy, 1), (sell, -1)])
+def test_at_a_gap_volume_goes_to_market_orders_then_to_the_best_price_then_to_arrival(
+    market: Market, wish: Callable[..., OrderRequest], sign: int,
+) -> None:
+    model = RealisticFillSimulator(slippage_model="none", commission_per_share=0, max_participation=0.1)
+    gap = 100.0 - 10 * sign
+    venue = market([CALM, (gap, gap, gap, gap, 1000.0)] + [(gap, gap, gap, gap, 300.0)] * 3, model=model)
+    kinds: list[dict[str, object]] = [
+        {"type": "limit", "limit_price": D(100 - 5 * sign)}, {"type": "limit", "limit_price": D(100 - 2 * sign)},
+        {"type": "limit", "limit_price": D(100 - 2 * sign)}, {"type": "market"},
+    ]
+    orders = [venue.submit(wish(40, **fields)) for fields in kinds]
+    venue.step()
+    assert [placed.filled_qty for placed in orders] == [0, 40, 20, 40]
+    venue.step()
+    venue.step()
+    assert [placed.filled_qty for placed in orders] == [40, 40, 40, 40]
+    assert {placed.filled_avg_price for placed in orders} == {D(str(gap))}
+
+
+def test_a_stop_that_a_gap_sets_off_comes_after_those_who_were_there(market: Market) -> None:
+    model = RealisticFillSimulator(slippage_model="none", commission_per_share=0, max_participation=0.1)
+    venue = market([CALM, CALM, (90, 90, 90, 90, 400.0), (90, 90, 90, 90, 400.0)], model=model)
+    venue.submit(buy(80))
+    venue.step()
+    stop = venue.submit(sell(40, type="stop", stop_price=D(95)))
+    leaving = venue.submit(sell(40))
+    venue.step()
+    assert (stop.filled_qty, leaving.filled_qty) == (0, 40)
+    venue.step()
+    assert (stop.status, stop.filled_avg_price) == ("filled", 90)

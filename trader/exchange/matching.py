@@ -3,6 +3,9 @@
 Inside a bar the order of events is the path's (`trader.exchange.path`), with one exception in favour of
 caution: when a stop and the take-profit that excludes it are both touched, the stop counts as first, unless the
 take-profit was marketable the moment that it could work.
+
+At one point of the path the orders share the bar's volume as on an exchange: market orders first, then limits by how
+far they reach beyond the price, then the stops that the price sets off; by arrival among equals.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import ROUND_DOWN, Decimal
 from heapq import heappop, heappush
+from math import inf
 from operator import attrgetter
 
 import msgspec
@@ -114,7 +118,7 @@ def _keep_best(order: VenueOrder, best: float) -> None:
 
 
 class Matcher:
-    """Plays bars: for each a queue of touches, worked off in the order of the path and of arrival."""
+    """Plays bars: for each a queue of touches, worked off in the order of the path, of rank and of arrival."""
 
     __slots__ = ("_account", "_bar", "_capacity", "_commission", "_desk", "_model", "_path", "_queue")
 
@@ -127,7 +131,7 @@ class Matcher:
         self._commission = exact(model.commission_per_share)
         self._path: Path | None = None                  # drawn when an order waits for a price on it
         self._capacity = 0.0                            # shares of the bar that are left
-        self._queue: list[tuple[float, int, VenueOrder, float, bool]] = []
+        self._queue: list[tuple[float, float, int, VenueOrder, float, bool]] = []
 
     def play_row(self, row: Row, bar_of: Callable[[int], Bar | None], *, extended: bool = False) -> int:
         """Play a bar for every symbol with orders in the book; how many symbols had any that the bar can reach.
@@ -156,7 +160,7 @@ class Matcher:
             if order.status not in IDLE_STATUSES and (order.extended_hours or not extended):
                 self._expect(order, 0.0)
         while queue:
-            position, _, order, price, immediate = heappop(queue)
+            position, _, _, order, price, immediate = heappop(queue)
             if order.status not in OPEN_STATUSES:
                 continue
             becomes = STOP_BECOMES.get(order.working_type)
@@ -190,14 +194,14 @@ class Matcher:
                 return
             start = 0.0 if time_in_force == "opg" else END
         if kind == "market" and not start:
-            heappush(self._queue, (start, order.number, order, self._bar.open, True))
+            heappush(self._queue, (start, -inf, order.number, order, self._bar.open, True))
             return
         path = self._path
         if path is None:
             bar = self._bar
             self._path = path = bar_path(bar.open, bar.high, bar.low, bar.close)
         if kind == "market":
-            heappush(self._queue, (start, order.number, order, price_at(path, start), True))
+            heappush(self._queue, (start, -inf, order.number, order, price_at(path, start), True))
             return
         found = touch(order, path, start)
         if kind == "trailing_stop":
@@ -206,7 +210,8 @@ class Matcher:
             return
         position, price, immediate = found
         if immediate or not (fleeting or (order.exits and self._stop_comes_first(order, path, start))):
-            heappush(self._queue, (position, order.number, order, price, immediate))
+            rank = order.sign * (price - order.limit_level) if kind == "limit" else inf
+            heappush(self._queue, (position, rank, order.number, order, price, immediate))
 
     def _stop_comes_first(self, order: VenueOrder, path: Path, start: float) -> bool:
         if order.working_type != "limit":
