@@ -28,7 +28,7 @@ class Raw:
         self.writer.write(f"{method} {path} HTTP/1.1\r\n{keys}Content-Length: {len(data)}\r\n\r\n".encode() + data)
 
     async def hear(self) -> tuple[int, Any]:
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 60)).decode()
         status = int(head.split(" ")[1])
         length = next((int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("Content-Length")), 0)
         data = await self.reader.readexactly(length)
@@ -44,4 +44,4 @@ def stream(server: ExchangeServer, path: str, **headers: str) -> connect:
 
 
 async def json_of(socket: ClientConnection) -> Any:
-    return json.loads(await asyncio.wait_for(socket.recv(), 10))
+    return json.loads(await asyncio.wait_for(socket.recv(), 60))

@@ -21,12 +21,12 @@ class Control:
         self._base = f"http://127.0.0.1:{port}/v1/"
 
     def get(self, name: str) -> dict[str, Any]:
-        with urllib.request.urlopen(self._base + name, timeout=10) as answer:
+        with urllib.request.urlopen(self._base + name, timeout=60) as answer:
             return json.load(answer)
 
     def post(self, name: str, **body: object) -> dict[str, Any]:
         request = urllib.request.Request(self._base + name, json.dumps(body).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
 
@@ -37,11 +37,11 @@ def serving(server: ExchangeServer) -> Iterator[Control]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(60)
         try:
             yield Control(server.control_port)
         finally:
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from exchange_serving import serving
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from trader.exchange import fault_gate
 from trader.exchange.fault_fields import remove_field, set_field, shift_moments
 from trader.exchange.fault_rules import FAULTS
 from trader.exchange.fault_script import FaultScript, load_fault_script, read_faults
@@ -77,8 +79,8 @@ async def hearing_bars(server: ExchangeServer) -> ClientConnection:
 
 
 async def settled(value: Callable[[], int], wanted: int) -> int:
-    """The value once it is the wanted one, or after two seconds."""
-    for _ in range(200):
+    """The value once it is the wanted one, or after a minute."""
+    for _ in range(6_000):
         if value() == wanted:
             break
         await asyncio.sleep(0.01)
@@ -104,15 +106,23 @@ async def test_a_lost_request_and_a_lost_answer_look_the_same(
     again.writer.close()
 
 
-async def test_a_delay_before_and_after_acceptance(server: ExchangeServer, client: Raw) -> None:
+async def test_a_delay_before_and_after_acceptance(
+    server: ExchangeServer, client: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delayed: list[Any] = []
+    clock = SimpleNamespace(call_later=lambda *what: delayed.append(what))
+    monkeypatch.setattr(fault_gate, "asyncio", SimpleNamespace(get_running_loop=lambda: clock))
     arm(server, {"kind": "delay", "seconds": 0.2, "when": "before", "method": "POST"},
         {"kind": "delay", "seconds": 0.2, "when": "after", "method": "POST", "skip": 1})
     other = await Raw.to(server.port)
     seen = []
     for _ in range(2):
         client.say("POST", "/v2/orders", BUY)
-        await asyncio.sleep(0.05)
+        assert await settled(lambda: len(delayed), 1) == 1
         seen.append(len((await other.ask("GET", "/v2/orders"))[1]))
+        seconds, act, *arguments = delayed.pop()
+        assert seconds == 0.2
+        act(*arguments)
         assert (await client.hear())[0] == 200
     assert seen == [0, 2]                   # not there yet; there although its answer is not
     other.writer.close()
@@ -434,7 +444,7 @@ async def test_mute_answers_pings_and_speaks_again(server: ExchangeServer) -> No
     arm(server, {"kind": "mute", "stream": "data", "bars": 2})
     socket = await hearing_bars(server)
     server.advance()
-    await asyncio.wait_for(await socket.ping(), 5)
+    await asyncio.wait_for(await socket.ping(), 60)
     for _ in range(3):
         server.advance()
     assert {bar["i"] for bar in await json_of(socket)} == {4}      # 1 was hit, 2 and 3 never came either
@@ -448,7 +458,7 @@ async def test_a_fault_of_the_step_needs_no_message(server: ExchangeServer) -> N
     assert len(await json_of(data)) == 2
     server.advance()
     for socket in (trading, data):
-        await asyncio.wait_for(socket.wait_closed(), 5)
+        await asyncio.wait_for(socket.wait_closed(), 60)
         assert socket.close_code == 1006            # no closing handshake
 
 
@@ -471,12 +481,12 @@ async def test_data_messages_can_be_lost_too(server: ExchangeServer) -> None:
 
 
 async def test_a_restart_on_the_same_port(server: ExchangeServer, client: Raw) -> None:
-    arm(server, {"kind": "restart", "seconds": 0.2, "from_bar": 1})
+    arm(server, {"kind": "restart", "seconds": 1.0, "from_bar": 1})
     _, order = await client.ask("POST", "/v2/orders", {**BUY, "type": "limit", "limit_price": "50"})
     socket = await listening(server)
     port = server.port
     server.advance()
-    await asyncio.wait_for(socket.wait_closed(), 5)
+    await asyncio.wait_for(socket.wait_closed(), 60)
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", port)
     while True:
@@ -498,7 +508,7 @@ async def test_a_restart_waits_for_its_port(server: ExchangeServer, client: Raw)
     await asyncio.sleep(0.05)                   # its first attempt
     taken.close()
     await taken.wait_closed()
-    for _ in range(100):
+    for _ in range(3_000):
         with contextlib.suppress(OSError):
             again = await Raw.to(server.port)
             break

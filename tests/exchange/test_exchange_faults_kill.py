@@ -84,7 +84,7 @@ class Life:
         self._ports = [int(word) for word in self.process.stdout.readline().split()]
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        client = http.client.HTTPConnection("127.0.0.1", self._ports[path.startswith("/v1")], timeout=10)
+        client = http.client.HTTPConnection("127.0.0.1", self._ports[path.startswith("/v1")], timeout=60)
         with contextlib.closing(client):
             client.request(method, path, None if body is None else json.dumps(body), KEYS)
             data = client.getresponse().read()

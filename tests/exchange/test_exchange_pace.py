@@ -73,7 +73,7 @@ async def heard(socket: ClientConnection, count: int) -> list[bytes | str]:
     frames: list[bytes | str] = []
     seen = 0
     while seen < count:
-        frames.append(await asyncio.wait_for(socket.recv(), 10))
+        frames.append(await asyncio.wait_for(socket.recv(), 60))
         frame = frames[-1]
         seen += len(json.loads(frame)) if isinstance(frame, str) else len(msgspec.msgpack.decode(frame))
     return frames
@@ -109,7 +109,7 @@ async def run(server: ExchangeServer, steps: list[int], binary: bool = False) ->
         status, answer = await control.ask("POST", "/v1/step", {"count": count})
         assert status == 200
     frames = await heard(bars, sum(steps) * 2)
-    told = [await asyncio.wait_for(updates.recv(), 10) for _ in range(answer["trade_updates"])]
+    told = [await asyncio.wait_for(updates.recv(), 60) for _ in range(answer["trade_updates"])]
     for socket in (bars, updates):
         await socket.close()
     control.writer.close()
@@ -193,7 +193,7 @@ async def test_a_step_does_not_run_against_the_pace(make: Make) -> None:
     await under_way(server)
     assert (await other.ask("POST", "/v1/speed", {"speed": 1e12}))[0] == 200        # takes effect after the step
     assert (await control.hear())[1]["index"] == 501
-    await asyncio.wait_for(server.finished.wait(), 10)
+    await asyncio.wait_for(server.finished.wait(), 60)
     assert (await other.ask("POST", "/v1/step", {}))[0] == 200                      # played out: nothing runs any more
     control.writer.close()
     other.writer.close()
@@ -235,7 +235,7 @@ async def test_a_venue_that_fails_stands_still_and_can_go_on(
     assert (state["paused"], state["index"], state["done"]) == (True, 20, False)
     monkeypatch.undo()
     assert (await control.ask("POST", "/v1/resume"))[0] == 200
-    await asyncio.wait_for(server.finished.wait(), 10)
+    await asyncio.wait_for(server.finished.wait(), 60)
     control.writer.close()
 
 
@@ -275,13 +275,13 @@ async def test_those_who_read_are_waited_for(monkeypatch: pytest.MonkeyPatch) ->
 
     reading, stuck = Reader(5_000, 10), Reader(5_000, 0)
     sockets: Any = [reading]
-    await asyncio.wait_for(Readers(lambda: sockets).wait(), 10)
+    await asyncio.wait_for(Readers(lambda: sockets).wait(), 60)
     assert reading.left <= 100
     sockets[:] = [stuck]
     readers = Readers(lambda: sockets)
-    await asyncio.wait_for(readers.wait(), 10)
+    await asyncio.wait_for(readers.wait(), 60)
     monkeypatch.setattr(pace, "PATIENCE", 10**9)
-    await asyncio.wait_for(readers.wait(), 10)                    # once is enough
+    await asyncio.wait_for(readers.wait(), 60)                    # once is enough
 
 
 async def test_a_step_that_is_stopped_leaves_nothing(make: Make) -> None:

@@ -483,7 +483,7 @@ def test_the_calendar_has_sixty_years_and_settlement_days(exchange: Exchange) ->
 
 def _v3(exchange: Exchange, path: str) -> Any:
     response = exchange.trading._session.get(
-        f"http://127.0.0.1:{exchange.port}{path}", timeout=10,
+        f"http://127.0.0.1:{exchange.port}{path}", timeout=60,
         headers={"APCA-API-KEY-ID": "k", "APCA-API-SECRET-KEY": "s"},
     )
     assert response.status_code == 200

@@ -54,7 +54,7 @@ def test_it_says_where_it_listens_and_stops_on_sigterm(bars_file: Path, tmp_path
         request = urllib.request.Request(
             f"{ready['url']}/v2/account", headers={"APCA-API-KEY-ID": "a", "APCA-API-SECRET-KEY": "b"}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert json.load(answer)["cash"] == "5000"
             assert answer.headers["X-RateLimit-Limit"] == "200"
             assert answer.headers["X-RateLimit-Remaining"] == "199"

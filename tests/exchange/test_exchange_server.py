@@ -108,8 +108,8 @@ def test_the_command_with_all_its_flags(tmp_path: Path) -> None:
         headers = {"APCA-API-KEY-ID": "me", "APCA-API-SECRET-KEY": "right"}
         request = urllib.request.Request(f"{ready['url']}/v2/clock", headers=headers)
         with pytest.raises(urllib.error.HTTPError, match="503"):
-            urllib.request.urlopen(request, timeout=10)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+            urllib.request.urlopen(request, timeout=60)
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.headers["X-RateLimit-Limit"] == "200"
         busy = subprocess.run(
             [*command[:7], "--port", str(ready["port"])], capture_output=True, text=True, timeout=60, check=False,

@@ -82,7 +82,7 @@ async def told(socket: ClientConnection) -> AsyncIterator[str | bytes]:
     """All that comes until the connection ends, however it does."""
     with contextlib.suppress(ConnectionClosed):
         while True:
-            yield await asyncio.wait_for(socket.recv(), 10)
+            yield await asyncio.wait_for(socket.recv(), 60)
 
 
 async def code_of(socket: ClientConnection) -> int:
@@ -264,7 +264,7 @@ async def test_text_that_is_no_utf_8_ends_the_connection(make: Make) -> None:
             await socket.send([b'{"action":"\xc3', b"\xa9\xff", b'"}'], text=True)
             with contextlib.suppress(ConnectionClosed):
                 while True:
-                    await asyncio.wait_for(socket.recv(), 10)
+                    await asyncio.wait_for(socket.recv(), 60)
             assert socket.close_code == 1007
         async with stream(server, path) as socket:
             await socket.send([b'{"action":"\xc3', b"\xa9\"}"], text=True)
@@ -283,7 +283,7 @@ async def test_who_sends_too_much_may_finish_and_read_why(make: Make) -> None:
     for first in (0x01, *[0x00] * 19):                            # one text message that never ends
         writer.write(bytes((first, 0xFF)) + size.to_bytes(8, "big") + bytes(4) + b"x" * size)
         await writer.drain()
-    said = await asyncio.wait_for(reader.read(), 10)
+    said = await asyncio.wait_for(reader.read(), 60)
     assert b"\x03\xf1frame with 400000 bytes after reading 800000" in said
     writer.close()
     for _ in range(1_000):
@@ -294,7 +294,7 @@ async def test_who_sends_too_much_may_finish_and_read_why(make: Make) -> None:
 
 
 async def packed_or_text(socket: ClientConnection) -> bytes:
-    said = await asyncio.wait_for(socket.recv(), 10)
+    said = await asyncio.wait_for(socket.recv(), 60)
     return said.encode() if isinstance(said, str) else said
 
 

@@ -108,7 +108,7 @@ async def test_a_subscription_in_fragments_with_a_ping_between(server: ExchangeS
         sent = frames(cut, 2)
         head = 6 + len(cut[0])
         socket.transport.write(sent[:head] + bytes((0x89, 0x80)) + b"\0\0\0\0" + sent[head:])
-        (echo,) = msgspec.msgpack.decode(await asyncio.wait_for(socket.recv(), 5))
+        (echo,) = msgspec.msgpack.decode(await asyncio.wait_for(socket.recv(), 60))
         assert (echo["bars"], echo["quotes"]) == (["AAPL"], ["*"])
 
 
@@ -126,7 +126,7 @@ async def test_every_control_frame_is_an_array_of_one_and_every_echo_has_all_cha
             {"action": "unsubscribe", "bars": ["AAPL", "NOPE"]}, {"action": "dance"},
         ):
             await socket.send(write(body))
-            said.append(read(await asyncio.wait_for(socket.recv(), 5)))
+            said.append(read(await asyncio.wait_for(socket.recv(), 60)))
         assert all(len(message) == 1 for message in said)
         assert [message[0].get("msg", "") for message in said] == [
             "connected", ERRORS[401], ERRORS[402], "authenticated", ERRORS[403], "", "", "", ERRORS[400],
@@ -189,7 +189,7 @@ async def test_limits_leave_the_set_as_it_was_and_free_the_place() -> None:
     await second.recv()
     await second.send(json.dumps(AUTH))
     assert (await json_of(second))[0] == {"T": "error", "code": 406, "msg": ERRORS[406]}
-    await asyncio.wait_for(second.wait_closed(), 5)
+    await asyncio.wait_for(second.wait_closed(), 60)
     await first.close()
     await running.stop()
 
@@ -225,16 +225,16 @@ def running(*streams: Any) -> Iterator[None]:
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(each.close() for each in streams), return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(finish(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(finish(), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end, "nothing arrived in 20 s"
+        assert time.monotonic() < end, "nothing arrived in 60 s"
         time.sleep(0.01)
 
 
@@ -334,11 +334,14 @@ def test_half_open_streams_are_found_by_pings() -> None:
             wait_until(lambda: listeners(control) == 1)
             dead = set(server.trading_stream.listeners)
             control.post("streams", kind="half_open")
-            order(client)
+            order(client)                                           # told to nobody
             wait_until(lambda: bool(set(server.trading_stream.listeners) - dead))
-            order(client)
-            wait_until(lambda: len(kept) == 1)
-        assert names(kept) == ["new"]
+            told_later = []
+            while not kept:                                         # a busy machine may cut a sound stream as well
+                told_later.append(str(order(client).id))
+                time.sleep(0.1)
+        assert str(kept[0].order.id) in told_later
+        assert set(names(kept)) == {"new"}
 
 
 def test_words_of_python_are_understood_in_queries() -> None:
