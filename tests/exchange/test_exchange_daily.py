@@ -103,6 +103,13 @@ def test_a_split_adjusts_the_days_before_it() -> None:
     assert [a["c"] / b["c"] for a, b in zip(raw, adjusted, strict=True)] == [2.0] * 10 + [1.0] * 3
 
 
+def test_a_split_after_the_last_bar_adjusts_them_all() -> None:
+    market = Venue(PANEL.rows(0, 12), start_index=12, fill_model=FREE)
+    market.apply_split("AAPL", Decimal(2))
+    raw, adjusted = (bars(market, start="2024-01-01", adjustment=how) for how in ("raw", "split"))
+    assert [a["c"] / b["c"] for a, b in zip(raw, adjusted, strict=True)] == [2.0] * 12
+
+
 async def subscribed(server: ExchangeServer, **headers: str) -> ClientConnection:
     pack = msgpack.packb if headers else json.dumps
     socket = await stream(server, "/v2/iex", **headers)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exchange_markets import FREE, daily_panel, walk_panel
+from exchange_markets import FREE, daily_panel, panel_of, walk_panel
 from exchange_raw import Raw, json_of, stream
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
@@ -22,6 +22,7 @@ from trader.exchange.errors import VenueError
 from trader.exchange.halts import VALUES, Standstill
 from trader.exchange.market_events import MarketEvents
 from trader.exchange.persist import VenueStore
+from trader.exchange.portfolio import intraday_points
 from trader.exchange.server import ExchangeServer
 from trader.exchange.types import OrderRequest, VenueRules
 from trader.exchange.venue import Venue
@@ -158,6 +159,19 @@ async def test_killed_at_any_bar_it_finds_the_same_gap(tmp_path: Path, luld: boo
     assert killed == whole
     assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(bars, others, strict=True))
     assert np.isnan(bars[0]).any(axis=0).all()
+
+
+def test_a_split_during_a_halt_does_not_double_what_a_position_was_worth() -> None:
+    """The account's history marks a position at the last price in the shares of each moment."""
+    venue = Venue(panel_of({"AAPL": [(100.0, 100.5, 99.5, 100.0)] * 16}, per_day=4), start_index=1, fill_model=FREE)
+    market = MarketEvents(venue, lambda batch: None)
+    venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=Decimal(10)))
+    while not venue.done:
+        for at, event, arguments in ((6, "halt", {"reason": "T1"}), (8, "split", {"ratio": 2}), (11, "resume", {})):
+            if venue.index == at:
+                market.take(event, {"symbol": "AAPL", **arguments})
+        venue.step()
+    assert set(intraday_points(venue, 15, extended=False)[1]) == {100_000.0}
 
 
 def test_a_standstill_is_kept_as_one(market: Callable[..., Venue]) -> None:

@@ -50,8 +50,8 @@ def played_bars(
     """
     base = _base_bars(panel, column, played)
     for split in splits:
-        if split.index < len(panel):
-            base = _adjusted(base, int(panel.ts_ns[split.index]), float(split.ratio))
+        before = int(panel.ts_ns[split.index]) if split.index < len(panel) else int(panel.available_ns[-1])
+        base = _adjusted(base, before, float(split.ratio))
     return _in_size(panel, base, timeframe)
 
 

@@ -74,7 +74,11 @@ def intraday_points(venue: Venue, minutes: int, *, extended: bool) -> tuple[IntA
             shares.setdefault(entry.symbol, np.zeros(count))[row] += float(entry.qty)
     worth = np.cumsum(cash)
     for symbol, changes in shares.items():
-        worth += np.cumsum(changes) * _carried(panel.close[first:stop, panel.column(symbol)])
+        shares_for_one = np.ones(count)             # of the beginning, by bar
+        for split in venue.splits:
+            if split.symbol == symbol:
+                shares_for_one[max(split.index - first, 0) :] *= float(split.ratio)
+        worth += np.cumsum(changes) * _carried(panel.close[first:stop, panel.column(symbol)], shares_for_one)
     step = minutes * MINUTE_NS
     rows = np.arange(count) if extended else np.flatnonzero(venue.hours.regular[first:stop])
     starts, ends, session = starts[rows], panel.available_ns[first:stop][rows], venue.hours.numbers[first:stop][rows]
@@ -87,10 +91,11 @@ def intraday_points(venue: Venue, minutes: int, *, extended: bool) -> tuple[IntA
     return moments[order], worth[of_row[order]]
 
 
-def _carried(prices: FloatArray) -> FloatArray:
-    """Each price, or the last one known; 0 before the first."""
+def _carried(prices: FloatArray, shares_for_one: FloatArray) -> FloatArray:
+    """Each price, or the last one known in the shares of the moment; 0 before the first."""
     known = np.maximum.accumulate(np.where(np.isnan(prices), -1, np.arange(len(prices))))
-    return np.where(known >= 0, prices[np.maximum(known, 0)], 0.0)
+    last = np.maximum(known, 0)
+    return np.where(known >= 0, prices[last] * (shares_for_one[last] / shares_for_one), 0.0)
 
 
 def cashflows(venue: Venue, start_ns: int, moments: IntArray, kinds: list[str]) -> dict[str, list[float]]:
