@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from exchange_markets import FREE, extended_panel
 
+from trader.backtest.realistic_fills import RealisticFillSimulator
+from trader.exchange.portfolio import intraday_points
 from trader.exchange.types import OrderRequest
 from trader.exchange.venue import Venue
 from trader.exchange.wire import account_json, order_json, position_json
@@ -19,8 +21,7 @@ PRICES = [100, 100, 102, 107, 110, 104, 105, 95, 90, 91, 92, 93]
 
 @pytest.fixture
 def venue() -> Venue:
-    bars = [(price, price, price, price) for price in PRICES]
-    return Venue(extended_panel(bars), start_index=1, fill_model=FREE)
+    return Venue(extended_panel([(price,) * 4 for price in PRICES]), start_index=1, fill_model=FREE)
 
 
 def figures(venue: Venue) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -58,3 +59,17 @@ def test_an_order_says_when_it_expires_and_does_then(venue: Venue, extended: boo
         assert shown["status"] == "expired"
         assert shown["expires_at"] == shown["expired_at"] == f"2024-01-{of:02d}T{hour}:00:00Z"
         assert shown["created_at"] < shown["expires_at"]
+
+
+def test_what_the_closing_auction_fills_belongs_to_the_bar_that_it_ends() -> None:
+    dear = RealisticFillSimulator(slippage_model="fixed", fixed_slippage_bps=100)
+    venue = Venue(extended_panel([(price,) * 4 for price in PRICES]), start_index=1, fill_model=dear)
+    venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D(10), time_in_force="cls"))
+    worth = []
+    while not venue.done:
+        venue.step()
+        worth.append(float(venue.equity()))
+    moments, told = intraday_points(venue, 15, extended=True)
+    bars = [told[moments.tolist().index(start)] for start in venue.panel.ts_ns[1:].tolist()]
+    assert worth[1] < 100_000
+    assert bars == pytest.approx(worth)

@@ -46,6 +46,8 @@ class Desk:
         No order that is good till cancelled ends before.
     changes : list
         Cancels and replacements that pend.
+    bar : int
+        The bar that is played, or was last.
     reserved : Decimal
         Dollars set aside for opening orders.
     dirty : set
@@ -66,6 +68,7 @@ class Desk:
         self.events: list[VenueEvent] = []
         self.event_count = 0
         self.activities: list[Activity] = []
+        self.bar = 0
         self.reserved = ZERO
         self.dirty: set[str] = set()
 
@@ -177,6 +180,7 @@ class Desk:
         ))
         self.activities.append(Activity(
             execution_id, ts_ns, event, order.id, order.symbol, order.side, qty, price, filled, left, order.status, fee,
+            self.bar,
         ))
 
     def turn(self, order: VenueOrder, kind: str) -> None:

@@ -45,6 +45,7 @@ def force_fill(venue: Venue, order: VenueOrder, quantity: Decimal) -> bool:
         end_ns=now, adv=_PLENTY, volatility=0.0, opens=True, closes=True,
     )
     before = order.filled_qty
+    venue.desk.bar = venue.index - 1
     venue.matcher.play(bar, [order])
     return order.filled_qty > before
 

@@ -81,11 +81,11 @@ class VenueStore:
             return False
         try:
             state = msgspec.msgpack.decode(row[0], type=VenueState)
+            check_market(venue, state)
             orders = self._rows("orders", VenueOrder)
             activities = self._rows("activities", Activity)
             equity = self._rows("equity", EquityPoint)
             self._activities, self._equity = len(activities), len(equity)
-            check_market(venue, state)
             if self.surroundings is not None and state.surroundings:
                 self.surroundings.take_up(state.surroundings, state.splits)
             put_state(venue, state, orders, activities, equity)

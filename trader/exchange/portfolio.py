@@ -62,8 +62,8 @@ def intraday_points(venue: Venue, minutes: int, *, extended: bool) -> tuple[IntA
     starts = panel.ts_ns[first:stop]
     cash = np.zeros(count)
     shares: dict[str, FloatArray] = {}
-    rows = np.searchsorted(starts, [fill.ts_ns for fill in venue.activities], side="right") - 1
-    for fill, row in zip(venue.activities, np.maximum(rows, 0), strict=True):
+    for fill in venue.activities:
+        row = max(fill.index - first, 0)
         signed = float(fill.qty) if fill.side == "buy" else -float(fill.qty)
         cash[row] -= signed * float(fill.price) + float(fill.commission)
         shares.setdefault(fill.symbol, np.zeros(count))[row] += signed

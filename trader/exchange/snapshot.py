@@ -15,7 +15,7 @@ from trader.exchange.venue import Venue
 from trader.exchange.views import EquityPoint
 from trader.exchange.watchlists import Watchlist
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class MarketMark(msgspec.Struct, frozen=True):

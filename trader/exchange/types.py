@@ -187,7 +187,7 @@ class VenueEvent(msgspec.Struct, gc=False):
 
 
 class Activity(msgspec.Struct, frozen=True, gc=False):
-    """One execution in the account's history."""
+    """One execution in the account's history; ``index`` is the bar that it belongs to, also where it was its last."""
 
     execution_id: str
     ts_ns: int
@@ -201,6 +201,7 @@ class Activity(msgspec.Struct, frozen=True, gc=False):
     leaves_qty: Decimal
     order_status: str
     commission: Decimal
+    index: int
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -188,6 +188,7 @@ class Venue:
         desk, hours, end = self.desk, self.hours, self._ends[i]
         start = max(self._starts[i], self.now_ns)       # nothing happens before what was asked for last
         regular, opens, closes = hours.regular[i], hours.opens[i], hours.closes[i]
+        desk.bar = i
         if desk.queued and (opens or not regular):
             wake(desk, start, regular=regular)
         for symbol in sorted(self.halted):
