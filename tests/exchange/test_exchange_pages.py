@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from exchange_markets import FREE, daily_panel, walk_panel
+from exchange_markets import FREE, MONDAY_OPEN, QUARTER, daily_panel, walk_panel
 
 from trader.core.panel import BarPanel
 from trader.exchange import data_routes
@@ -102,6 +102,28 @@ def test_both_ends_of_a_window_count_to_the_nanosecond() -> None:
     before = last.replace("9Z", "8Z")
     assert shown(market, "trades", end=before)[-1]["i"] == trades[2]["i"]
     assert shown(market, "trades", start=last)[0]["i"] == trades[3]["i"]
+
+
+def test_a_day_ends_before_midnight() -> None:
+    """A window to a date ends with it: what begins at the next midnight is the next day's."""
+    starts = MONDAY_OPEN + np.arange(BARS) * QUARTER            # through the night
+    panel = dataclasses.replace(venue().panel, ts_ns=starts, available_ns=starts + QUARTER)
+    market = Venue(panel, start_index=BARS, fill_model=FREE)
+    for kind in ("bars", "trades", "quotes"):
+        first = shown(market, kind, start="2024-01-08", end="2024-01-08", limit="10000")
+        second = shown(market, kind, start="2024-01-09", end="2024-01-09", limit="10000")
+        assert {row["t"][:10] for row in first} == {"2024-01-08"}
+        assert second[0]["t"] == "2024-01-09T00:00:00Z"
+        assert first + second == shown(market, kind, start="2024-01-08", end="2024-01-09", limit="10000")
+
+
+def test_the_latest_trade_is_the_last_of_all_also_after_bars_without_any() -> None:
+    for played in range(1, 40):
+        market = venue(played)
+        last = page(market, "trades", symbols="MSFT", limit="1", sort="desc")["trades"].get("MSFT", [None])[0]
+        request = Request("GET", "/v2/stocks/trades/latest", {"symbols": "MSFT"}, {})
+        latest = msgspec.json.decode(DATA_ROUTES["/v2/stocks/trades/latest"]["GET"](market, request, "").body)
+        assert latest["trades"].get("MSFT") == last
 
 
 @pytest.mark.parametrize(

@@ -211,24 +211,27 @@ def latest_bar(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
 
 def latest_quote(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
     """The last quote, as the stream told it, around the last price in today's shares; None before the first."""
-    told = _last_tick(venue, column, played, "quotes")
-    if told is None:
+    last = _last_tick(venue, column, played, "quotes")
+    if last is None:
         return None
     bid, ask = venue.price_book.quote(column, played, venue.fill_model.half_spread_bps)
-    return {**told, "ap": float(ask), "bp": float(bid)}
+    return {**last[1], "ap": float(ask), "bp": float(bid)}
 
 
 def latest_trade(venue: Venue, column: int, played: int) -> dict[str, Any] | None:
     """The last trade, as the stream told it, in today's shares."""
-    told = _last_tick(venue, column, played, "trades")
-    return None if told is None else {**told, "p": float(venue.price_book.last(column, played))}
+    last = _last_tick(venue, column, played, "trades")
+    if last is None:
+        return None
+    bar, told = last                    # there may be bars after it in which nothing was traded
+    return {**told, "p": float(venue.price_book.in_todays_shares(told["p"], column, bar, played))}
 
 
-def _last_tick(venue: Venue, column: int, played: int, kind: str) -> dict[str, Any] | None:
-    """The last trade or quote of the last bar that had one."""
+def _last_tick(venue: Venue, column: int, played: int, kind: str) -> tuple[int, dict[str, Any]] | None:
+    """The last bar that had a trade or a quote, and the last of that bar."""
     everything = Window(played, 0, venue.now_ns, newest_first=True)
     last = next(ticks_of(venue, column, kind, everything), None)
-    return None if last is None else tick_json(last[1])
+    return None if last is None else (last[0] // TICKS, tick_json(last[1]))
 
 
 def snapshot(venue: Venue, column: int, played: int) -> dict[str, Any]:

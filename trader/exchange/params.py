@@ -62,7 +62,7 @@ def number(query: Query, name: str) -> Decimal | None:
 
 
 def moment(query: Query, name: str, *, end_of_day: bool = False) -> int | None:
-    """RFC 3339 or a date, as ns UTC; a bare date is its midnight UTC, or the next with ``end_of_day``."""
+    """RFC 3339 or a date, as ns UTC; a bare date is its midnight UTC, or its last moment with ``end_of_day``."""
     given = query.get(name)
     if not given:
         return None
@@ -74,7 +74,7 @@ def moment(query: Query, name: str, *, end_of_day: bool = False) -> int | None:
     fraction = _BEYOND_MICROSECONDS.search(given)
     ns = to_ns(value if value.tzinfo else value.replace(tzinfo=UTC)) + (int(f"{fraction[1]:0<3}") if fraction else 0)
     ns = min(max(ns, _FIRST_NS), _LAST_NS)
-    return ns + DAY_NS if bare and end_of_day else ns
+    return ns + DAY_NS - 1 if bare and end_of_day else ns
 
 
 def day(query: Query, name: str, default: _Default) -> date | _Default:

@@ -91,7 +91,7 @@ class Prices:
             if self._session[i] < current and self._regular[i]:
                 price = float(self._panel.close[i, column])
                 if price == price:
-                    return self._in_todays_shares(price, column, i, played)
+                    return self.in_todays_shares(price, column, i, played)
         return None
 
     def _find(self, column: int, played: int) -> Decimal:
@@ -99,14 +99,15 @@ class Prices:
         for i in range(played - 1, -1, -1):
             price = closes.item(i, column)
             if price == price:
-                return self._in_todays_shares(price, column, i, played)
+                return self.in_todays_shares(price, column, i, played)
         ahead = self._panel.open[played:, column]
         known = np.flatnonzero(~np.isnan(ahead))
         if not known.size:
             raise refusal("unprocessable", detail=f"{self._panel.symbols[column]} has no price")
         return exact(float(ahead[known[0]]))
 
-    def _in_todays_shares(self, price: float, column: int, bar: int, played: int) -> Decimal:
+    def in_todays_shares(self, price: float, column: int, bar: int, played: int) -> Decimal:
+        """A price of a bar, divided by the ratios of the splits since."""
         todays = exact(price)
         for split in self._splits.get(column, ()):
             if bar < split.index <= played:
