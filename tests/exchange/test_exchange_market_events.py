@@ -71,6 +71,7 @@ async def test_a_correction_is_what_rest_tells_afterwards(pair: tuple[ExchangeSe
         await socket.send(message)
     await socket.recv()
     assert (await client.ask("GET", "/v2/positions/AAPL"))[1]["current_price"] == "100"
+    _, before = await client.ask("GET", "/v2/stocks/AAPL/trades")
     await control.ask("POST", "/v1/market/correct", {"symbol": "AAPL", "close": 98.5})
     said = await json_of(socket)
     while said[-1]["T"] != "u":
@@ -87,7 +88,7 @@ async def test_a_correction_is_what_rest_tells_afterwards(pair: tuple[ExchangeSe
     assert (snapshot["latestTrade"]["p"], snapshot["dailyBar"]["l"]) == (98.5, 98.5)
     assert snapshot["latestQuote"]["bp"] <= 98.5 <= snapshot["latestQuote"]["ap"]
     _, trades = await client.ask("GET", "/v2/stocks/AAPL/trades")
-    assert trades["trades"][-1]["p"] == 98.5
+    assert trades["trades"] == [*before["trades"][:-1], {**before["trades"][-1], "p": 98.5}]     # that one alone
     assert (await client.ask("GET", "/v2/positions/AAPL"))[1]["current_price"] == "98.5"
     assert (await client.ask("GET", "/v2/account"))[1]["equity"] == "99985"
     client.writer.close()

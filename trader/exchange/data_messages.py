@@ -17,7 +17,7 @@ from trader.core.clock import SECOND_NS
 from trader.core.panel import BarPanel
 from trader.exchange.bars import BarColumns, bar_label, day_so_far
 from trader.exchange.luld import is_wide, luld_band, reference_price
-from trader.exchange.path import bar_path
+from trader.exchange.path import Path, bar_path
 from trader.exchange.wire import rfc3339
 
 Message = dict[str, Any]
@@ -161,7 +161,8 @@ class SliceMessages:
         """Quotes and trades at the four corners of the path, each quote just before its trade."""
         corners = self._open[column], self._high[column], self._low[column], self._close[column]
         found = bar_ticks(
-            self._panel, self._i, column, corners, self._volume[column], self._half, trades=trades, quotes=quotes
+            self._panel, self._i, column, bar_path(*corners), self._volume[column], self._half, trades=trades,
+            quotes=quotes,
         )
         return [Outgoing(_TICKS[message["T"]], message["S"], message) for message in found]
 
@@ -175,16 +176,15 @@ class SliceMessages:
 
 
 def bar_ticks(
-    panel: BarPanel, i: int, column: int, corners: tuple[float, float, float, float], volume: float, half: float,
-    *, trades: bool, quotes: bool,
+    panel: BarPanel, i: int, column: int, path: Path, volume: float, half: float, *, trades: bool, quotes: bool,
 ) -> list[Message]:
-    """Quotes and trades along one bar of one symbol, given its open, high, low, close and volume; oldest first."""
+    """Quotes and trades along the path of one bar of one symbol, and of its volume; oldest first."""
     symbol = panel.symbols[column]
     share, left = divmod(int(volume), _CORNERS)
     start_ns = panel.ts_ns.item(i)
     span_ns = panel.available_ns.item(i) - 1 - start_ns
     found: list[Message] = []
-    for corner, price in enumerate(bar_path(*corners)):
+    for corner, price in enumerate(path):
         moment = start_ns + span_ns * corner // (_CORNERS - 1)
         number = (i * len(panel.symbols) + column) * _CORNERS + corner + 1
         if quotes:

@@ -117,12 +117,11 @@ def ticks_of(
     stop = min(window.played, int(np.searchsorted(panel.ts_ns, window.end, side="right")))
     start = None if position is None else position // TICKS
     for i in _ordered(first, stop, start, newest_first=window.newest_first):
-        close = panel.close.item(i, column)
-        if close != close:
+        path = venue.path_of(i, column)
+        if path is None:
             continue
-        corners = panel.open.item(i, column), panel.high.item(i, column), panel.low.item(i, column), close
         ticks = bar_ticks(
-            panel, i, column, corners, panel.volume.item(i, column), half,
+            panel, i, column, path, panel.volume.item(i, column), half,
             trades=kind == "trades", quotes=kind == "quotes",
         )
         for place in _ordered(i * TICKS, i * TICKS + len(ticks), position, newest_first=window.newest_first):

@@ -20,6 +20,7 @@ from trader.exchange.data_messages import (
     Message,
     Outgoing,
     SliceMessages,
+    bar_ticks,
     cancel_message,
     correction_message,
     status_message,
@@ -211,7 +212,9 @@ class MarketEvents:
 
     def _last_trade(self, column: int, i: int) -> Message:
         """The last trade of a bar, as the stream told it."""
-        return SliceMessages(self._venue.panel, i, 0.0).ticks(column, trades=True, quotes=False)[-1].message
+        panel, path = self._venue.panel, self._venue.path_of(i, column)
+        assert path is not None
+        return bar_ticks(panel, i, column, path, panel.volume.item(i, column), 0.0, trades=True, quotes=False)[-1]
 
     def _last_bar(self, event: Event) -> int:
         """The symbol's last played bar that traded."""
@@ -235,6 +238,9 @@ class MarketEvents:
 
     def _revise(self, event: Correct, i: int) -> None:
         panel, column = self._venue.panel, self._column(event)
+        path = self._venue.path_of(i, column)
+        assert path is not None
+        self._venue.corrected[i, column] = *path[:3], event.close
         panel.close[i, column] = event.close
         panel.high[i, column] = max(panel.high[i, column], event.close)
         panel.low[i, column] = min(panel.low[i, column], event.close)

@@ -27,6 +27,7 @@ from trader.exchange.identifiers import IdSource
 from trader.exchange.luld import Pause
 from trader.exchange.matching import Bar, Matcher, sweep
 from trader.exchange.orders import lifetime, new_order
+from trader.exchange.path import Path, bar_path
 from trader.exchange.prices import Prices, ask_above
 from trader.exchange.replacing import replacement
 from trader.exchange.rows import Rows
@@ -91,6 +92,8 @@ class Venue:
         Volatility pauses that began or ended; whoever tells them empties it.
     standstills : list of Standstill
         The bars that halts have left out so far.
+    corrected : dict
+        Bar and column to the prices along a bar of which a trade was corrected; the others stay as they were told.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Venue:
         self.reopened: dict[str, int] = {}
         self.pauses: list[Pause] = []
         self.standstills: list[Standstill] = []
+        self.corrected: dict[tuple[int, int], Path] = {}
         self._owns_bars = False
         self.hard_to_borrow: set[str] = set(self.rules.hard_to_borrow)
         self.index = self.now_ns = self.last_order_ns = 0
@@ -548,6 +552,17 @@ class Venue:
     def next_open_close(self) -> tuple[int, int]:
         """The next opening and the next close after now: the panel's own sessions, then the exchange calendar's."""
         return self.hours.next_open_close(self.index, self.now_ns)
+
+    def path_of(self, i: int, column: int) -> Path | None:
+        """The prices along a bar, as corrections left them; None where a symbol has no bar."""
+        panel = self.panel
+        close = panel.close.item(i, column)
+        if close != close:
+            return None
+        corrected = self.corrected.get((i, column))
+        if corrected is not None:
+            return corrected
+        return bar_path(panel.open.item(i, column), panel.high.item(i, column), panel.low.item(i, column), close)
 
     # --- inside -------------------------------------------------------------------------------------------
 
