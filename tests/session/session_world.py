@@ -75,7 +75,7 @@ def headless(home: Path, *flags: str) -> subprocess.Popen[str]:
     return spawn(home, "--no-ui", "--log-format", "json", *flags)
 
 
-def command(home: Path, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def command(home: Path, *words: str, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
     """``alphatrade`` to its end."""
     return subprocess.run([sys.executable, "-m", "trader.cli.main", *words], env=environment(home), text=True,
                           capture_output=True, timeout=timeout_s, cwd=home.parent, check=False)
@@ -135,7 +135,7 @@ def _plain(value: Any, run: str) -> Any:
     return value
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 200.0) -> Any:
     """What the condition says once it is true; AssertionError when it never is."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

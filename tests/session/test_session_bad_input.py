@@ -140,13 +140,13 @@ def test_a_second_session_in_the_same_home_is_refused(home: Path) -> None:
     first = headless(make_home(home), "--speed", "900")
     try:
         read_until(first, "data_stream up")
-        _, errors = (second := headless(home)).communicate(timeout=30)
+        _, errors = (second := headless(home)).communicate(timeout=200)
         assert second.returncode == 3
         assert str(first.pid) in errors
         assert len(runs(home)) == 1
     finally:
         first.terminate()
-        first.communicate(timeout=30)
+        first.communicate(timeout=200)
     assert first.returncode == 0
 
 
@@ -159,7 +159,7 @@ def test_a_damaged_journal_of_the_last_session_is_mended_and_said(home: Path) ->
         db.execute("UPDATE events SET body = substr(body, 1, 20) WHERE seq > ?", (len(before) - 10,))
     db.close()
     output, errors = (process := headless(home, "--speed", "max", "--persist", "--stop-after", "20")).communicate(
-        timeout=60)
+        timeout=200)
     assert (process.returncode, errors) == (0, "")
     assert summary_of(output)["anomalies"] == 0
     after = events_of(runs(home)[-1])

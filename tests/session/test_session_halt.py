@@ -48,7 +48,7 @@ def session(home: Path, **options: Any) -> Iterator[EngineHost]:
     try:
         yield host
     finally:
-        assert host.stop()
+        assert host.stop(200)
     assert host.error is None
 
 
@@ -108,7 +108,7 @@ def test_a_halt_before_the_engine_stands_is_not_lost(home: Path) -> None:
     host = EngineHost.from_options(lock_step(home, 40))
     host.halt("key", "at once")
     host.start()
-    assert host.wait(60)
+    assert host.wait(200)
     assert host.error is None
     fold = folded(runs(home)[-1])
     assert fold.halt.latched
@@ -143,7 +143,7 @@ def test_a_halt_while_an_order_is_on_its_way_closes_what_it_buys(
     try:
         wait_for(lambda: flat(host))
     finally:
-        assert host.stop()
+        assert host.stop(200)
     fold = folded(runs(home)[-1])
     assert fold.book.positions == {}
     assert fold.book.open_orders == {}
@@ -209,7 +209,7 @@ def test_sigusr1_halts(home: Path) -> None:
         assert latch_of(home, "sim").read() is not None
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=200)
     assert process.returncode == 0
     fold = folded(runs(home)[-1])
     assert fold.halt.source == "signal"
@@ -228,7 +228,7 @@ def test_http_halts_with_the_token_only(home: Path) -> None:
                 f"http://127.0.0.1:{port}/halt", method="POST", data=b"over http",
                 headers={"Authorization": f"Bearer {token}"})
             try:
-                with urllib.request.urlopen(request, timeout=30) as answer:
+                with urllib.request.urlopen(request, timeout=200) as answer:
                     return int(answer.status)
             except urllib.error.HTTPError as refused:
                 return refused.code
@@ -274,7 +274,7 @@ def test_another_process_s_session_is_halted_by_the_guide_s_script(home: Path) -
         read_until(running, "fill")
         answer = asyncio.run(_halt_elsewhere(home))
         running.terminate()
-        running.communicate(timeout=60)
+        running.communicate(timeout=200)
     assert set(answer) == {"orders_cancelled", "positions_closed", "failures"}
     assert latch_of(home, "sim").read() is not None
 

@@ -100,7 +100,7 @@ def test_the_next_session_takes_the_position_over(home: Path, tmp_path: Path, he
 
 def test_the_halt_cancels_both_exits_and_closes(home: Path, held_stops: None) -> None:
     make_home(home)
-    host = EngineHost.from_options(SessionOptions(home=home, speed="20000"))
+    host = EngineHost.from_options(SessionOptions(home=home, speed="3000"))
     host.start()
     try:
         wait_for(lambda: any(order.state == OrderState.HELD and order.symbol in {p.symbol for p in frame.positions}
@@ -108,7 +108,7 @@ def test_the_halt_cancels_both_exits_and_closes(home: Path, held_stops: None) ->
         host.halt("key", "f12")
         wait_for(lambda: host.frame().halt.step == "flat" and not host.frame().positions)
     finally:
-        assert host.stop()
+        assert host.stop(200)
     assert host.error is None
     fold = folded(events_of(runs(home)[-1]))
     assert (fold.book.positions, fold.book.open_orders) == ({}, {})

@@ -43,13 +43,13 @@ class Disk:
 
 
 @contextmanager
-def session(home: Path) -> Iterator[EngineHost]:
-    host = EngineHost.from_options(SessionOptions(home=home, speed="20000"))
+def session(home: Path, speed: str = "20000") -> Iterator[EngineHost]:
+    host = EngineHost.from_options(SessionOptions(home=home, speed=speed))
     host.start()
     try:
         yield host
     finally:
-        host.stop()
+        host.stop(200)
 
 
 def test_no_order_leaves_while_the_disk_is_full_and_trading_comes_back(
@@ -79,7 +79,7 @@ def test_no_order_leaves_while_the_disk_is_full_and_trading_comes_back(
 def test_a_halt_on_a_full_disk_cancels_at_once_and_closes_when_it_can(
         home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch)
-    with session(make_home(home)) as host:
+    with session(make_home(home), speed="3000") as host:         # slow enough to meet what was bought
         wait_for(lambda: host.frame().positions)
         disk.full = True
         host.halt("key", "with a full disk")

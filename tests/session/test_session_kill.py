@@ -87,7 +87,7 @@ def sessions_and_their_venue_die(home: Path, moments: int, seed: int) -> None:
             headless(home, "--speed", "max", "--persist", "--stop-after", "100000"), rng,
             until=rng.choice([FIRST_ORDERS, "data_stream up", "session"]))
     last = headless(home, "--speed", "max", "--persist", "--stop-after", "60")
-    output, errors = last.communicate(timeout=60)
+    output, errors = last.communicate(timeout=200)
     assert last.returncode == 0, errors
     assert summary_of(output)["anomalies"] == 0
     assert_both_sides_agree(home, home / "state" / "exchange-sim.sqlite")
@@ -124,7 +124,7 @@ def sessions_die_while_the_exchange_lives(home: Path, moments: int, seed: int, *
     with exchange_process(home, file, *rules) as (url, control):
         for _ in range(moments):
             kill_at_a_random_moment(spawn(home, str(home), url, control, "100000", code=ELSEWHERE), rng)
-        output, errors = (last := spawn(home, str(home), url, control, "60", code=ELSEWHERE)).communicate(timeout=60)
+        output, errors = (last := spawn(home, str(home), url, control, "60", code=ELSEWHERE)).communicate(timeout=200)
     assert last.returncode == 0, errors
     assert summary_of(output)["anomalies"] == 0
     assert_both_sides_agree(home, file)
@@ -166,14 +166,14 @@ def test_an_order_that_was_being_sent_is_found_or_given_up_before_trading_goes_o
     """Dead between the record and the first byte, or between the last byte and the answer's record."""
     make_home(home)
     dying = spawn(home, "6", moment, "--no-ui", "--speed", "max", "--persist", code=DYING)
-    dying.communicate(timeout=60)
+    dying.communicate(timeout=200)
     assert dying.returncode == -signal.SIGKILL
     before = Fold()
     for event in events_of(runs(home)[-1]):
         before.apply(event)
     lost, = [name for name, order in before.book.open_orders.items() if order.state is OrderState.SUBMITTING]
     last = headless(home, "--speed", "max", "--persist", "--stop-after", "40")
-    output, errors = last.communicate(timeout=60)
+    output, errors = last.communicate(timeout=200)
     assert last.returncode == 0, errors
     assert summary_of(output)["anomalies"] == 0
     assert_both_sides_agree(home, home / "state" / "exchange-sim.sqlite")
