@@ -39,14 +39,20 @@ def add(shared: np.ndarray, item: int) -> float:
     return float(shared.sum()) + item
 
 
+DONE_HERE: list[int] = []
+
+
 def die_once(folder: Path, item: int) -> int:
-    """Item 2 kills its worker the first time; every beginning leaves a line."""
+    """Item 2 kills its worker the first time, once all that it did before has arrived; beginnings leave lines."""
     with (folder / "begun").open("a") as file:
         file.write(f"{item}\n")
     time.sleep(0.3)
     if item == 2 and not (folder / "died").exists():
         (folder / "died").touch()
+        while not all((folder / f"heard{done}").exists() for done in DONE_HERE):
+            time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
+    DONE_HERE.append(item)
     return item * item
 
 
@@ -55,7 +61,8 @@ def die_always(shared: None, item: int) -> None:
 
 
 def never_done(shared: object, item: object) -> None:
-    time.sleep(60)
+    Path("begun").touch()               # in its worker's folder
+    time.sleep(600)
 
 
 def complain(shared: None, item: int) -> None:
@@ -78,19 +85,19 @@ def running_cluster(folder: Path, n_workers: int) -> Iterator[tuple[str, list[su
     try:
         from distributed import Client
 
-        for _ in range(300):
+        for _ in range(1_200):
             if facts.exists() and facts.stat().st_size:
                 break
             time.sleep(0.1)
         with Client(scheduler_file=str(facts), set_as_default=False) as client:
-            client.wait_for_workers(n_workers, timeout=30)
+            client.wait_for_workers(n_workers, timeout=120)
             address = client.scheduler.address
         yield address, started
     finally:
         for process in started:
             process.kill()
         for process in started:
-            process.wait(20)
+            process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +129,9 @@ def test_results_come_in_the_order_of_the_items(workers):
 
 
 def test_a_killed_worker_costs_only_its_task(workers, tmp_path):
-    assert workers.run(die_once, tmp_path, list(range(6))) == [0, 1, 4, 9, 16, 25]
+    assert workers.run(
+        die_once, tmp_path, list(range(6)), lambda number, _: (tmp_path / f"heard{number}").touch(),
+    ) == [0, 1, 4, 9, 16, 25]
     begun = Counter((tmp_path / "begun").read_text().split())
     assert begun["2"] == 2
     assert sum(begun.values()) == 7
@@ -188,12 +197,17 @@ def test_a_cluster_that_goes_away_is_one_line_and_nothing_is_half_written(tmp_pa
     home = new_home(tmp_path / "home")
     words = ["pipeline", "--home", str(home), *WORDS, "--stage"]
     assert main([*words, "labels"]) == 0
-    monkeypatch.setattr("trader.pipeline.parallel._PATIENCE", "2s")
     monkeypatch.setattr("trader.pipeline.training_folds.predict_fold", never_done)
     with running_cluster(tmp_path, 2) as (address, processes):
         victims = processes[:1] if dies == "scheduler" else processes[1:]
-        timer = threading.Timer(4.0, lambda: [process.kill() for process in victims])
-        timer.start()
+
+        def kill_at_work() -> None:
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.05)
+            for process in victims:
+                process.kill()
+
+        threading.Thread(target=kill_at_work, daemon=True).start()
         capfd.readouterr()
         assert main([*words, "train", "--scheduler", address]) == 2
         said = capfd.readouterr().err
@@ -239,7 +253,7 @@ def test_workers_end_with_the_process_that_they_work_for(tmp_path, monkeypatch):
     parent.kill()
     parent.wait()
     pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
-    for _ in range(100):
+    for _ in range(600):
         if not any(process_start(pid) for pid in pids):
             break
         time.sleep(0.1)
