@@ -411,6 +411,36 @@ def test_a_forward_split_multiplies_positions_and_adjusts_orders(market: Market)
     assert guard.status == "new"
 
 
+def test_what_is_left_of_a_half_filled_order_stays_whole_in_a_split(market: Market) -> None:
+    two, calm = (102.0, 105.0, 101.5, 104.0, 20.0), (66.6, 66.7, 66.5, 66.6)
+    venue = market([CALM, CALM, two, calm, (69.5, 70.5, 69.0, 70.2), CALM], per_day=3, model=THIN)
+    venue.submit(wish(qty="7"))
+    venue.step()
+    oco = venue.submit(wish("sell", "7", type="limit", order_class="oco", time_in_force="gtc", take_profit=D("104.99"),
+                            stop_loss=D(95)))
+    guard = venue.order(oco.legs[0])
+    venue.step()
+    assert (oco.filled_qty, guard.remaining, venue.position("AAPL").qty) == (2, 5, 5)
+    venue.apply_split("AAPL", D("1.5"))
+    assert (oco.qty, oco.filled_qty, oco.filled_avg_price) == (10, 3, D("69.993333"))
+    assert oco.remaining == guard.remaining == venue.position("AAPL").qty == 7
+    venue.step()
+    venue.step()
+    assert (oco.status, guard.status) == ("filled", "canceled")
+    assert oco.filled_avg_price == D("69.998")          # seven more at 70.00
+
+
+def test_a_trailing_stop_follows_a_price_of_few_digits_after_a_split(market: Market) -> None:
+    flat = (100.0, 100.0, 99.5, 100.0)
+    venue = market([flat] * 3 + [(33.3, 33.4, 33.2, 33.3)] * 3, per_day=3)
+    venue.submit(wish())
+    venue.step()
+    stop = venue.submit(wish("sell", type="trailing_stop", trail_percent=D(10), time_in_force="gtc"))
+    venue.step()
+    venue.apply_split("AAPL", D(3))
+    assert (stop.hwm, stop.stop_price) == (D("33.333333"), D("30.00"))
+
+
 def test_a_reverse_split_cancels_orders_and_pays_fractions(market: Market) -> None:
     venue = market([CALM, CALM, CALM, (400.0, 401.0, 399.0, 400.0), CALM, CALM], per_day=3)
     venue.submit(wish(qty="10"))

@@ -22,7 +22,7 @@ from trader.exchange.types import ZERO, Entry, Split, VenueOrder
 if TYPE_CHECKING:
     from trader.exchange.venue import Venue
 
-_RESERVE_QUANTUM = Decimal("0.000001")      # every digit of a quotient would leave crumbs in the sum of reserves
+_PRICE_QUANTUM = Decimal("0.000001")        # every digit of a quotient would leave crumbs in the sum of reserves
 
 
 def apply_split(venue: Venue, symbol: str, ratio: Decimal) -> Split:
@@ -91,10 +91,12 @@ def _split_orders(venue: Venue, symbol: str, ratio: Decimal) -> None:
 def _split_order(order: VenueOrder, ratio: Decimal) -> None:
     if order.qty is not None:
         quantum = SHARE if order.qty % SHARE == 0 else MICRO_SHARE
-        order.qty = (order.qty * ratio).quantize(quantum, rounding=ROUND_DOWN)
-        order.filled_qty = (order.filled_qty * ratio).quantize(MICRO_SHARE, rounding=ROUND_DOWN).normalize()
+        left = (order.remaining * ratio).quantize(quantum, rounding=ROUND_DOWN)     # whole shares stay whole
+        filled = (order.filled_qty * ratio).quantize(quantum, rounding=ROUND_DOWN)
+        order.qty, order.filled_qty = filled + left, filled
         if order.filled_avg_price is not None:
-            order.filled_avg_price = (order.filled_avg_price / ratio).quantize(Decimal("0.000001"))
+            order.filled_avg_price = (order.filled_avg_price / ratio).quantize(_PRICE_QUANTUM)
+            order.filled_value = filled * order.filled_avg_price
     down = "down" if order.sign > 0 else "up"
     if order.limit_price is not None:
         order.limit_price = to_tick(order.limit_price / ratio, toward=down)
@@ -104,9 +106,9 @@ def _split_order(order: VenueOrder, ratio: Decimal) -> None:
         order.stop_level = float(order.stop_price)
     if order.collar_price is not None:
         order.collar_price = to_tick(order.collar_price / ratio, toward=down)
-    order.reserve_price = (order.reserve_price / ratio).quantize(_RESERVE_QUANTUM, rounding=ROUND_UP)
+    order.reserve_price = (order.reserve_price / ratio).quantize(_PRICE_QUANTUM, rounding=ROUND_UP)
     if order.hwm is not None:
-        order.hwm /= ratio
+        order.hwm = (order.hwm / ratio).quantize(_PRICE_QUANTUM)
         if order.trail_price is not None:
             order.trail_price = to_tick(order.trail_price / ratio)
         follow(order)

@@ -172,7 +172,7 @@ def read_replacement(body: bytes) -> dict[str, Any]:
         raise refusal("invalid", detail=str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise refusal("malformed", detail=f"request body format is invalid: {error}") from None
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value not in (None, "")}
 
 
 def plain(value: Decimal | None) -> Decimal | None:
