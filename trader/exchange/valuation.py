@@ -13,6 +13,19 @@ from trader.exchange.views import AccountView, EquityPoint, PositionView
 
 MULTIPLIERS = {"1": Decimal(1), "2": Decimal(2), "4": Decimal(4)}
 _NONE = Decimal(-1)
+_ALL, _USUAL = SHARE, Decimal("0.3")
+_CHEAP_LONG, _CHEAP_SHORT = Decimal("2.5"), Decimal(5)          # dollars a share
+
+
+def maintenance_rate(price: Decimal, *, short: bool) -> Decimal:
+    """What part of a position's value has to stay covered, by Alpaca's table: more for cheap shares and cheap shorts.
+
+    A long at $2.50 or above needs 30 %, below all of it; a short at $5 or above $5 a share or 30 %, below $2.50 a
+    share or all of it, whichever is more.
+    """
+    if not short:
+        return _ALL if price < _CHEAP_LONG else _USUAL
+    return max(_CHEAP_LONG / price, _ALL) if price < _CHEAP_SHORT else max(_CHEAP_SHORT / price, _USUAL)
 
 
 def margin(rules: VenueRules, configured: Configurations) -> Decimal:
@@ -66,6 +79,14 @@ class Valuation:
         """The value of all positions, whatever their side."""
         long_value, short_value = self.market_values(played)
         return long_value - short_value
+
+    def maintenance(self, played: int) -> Decimal:
+        """What all positions together require."""
+        required = ZERO
+        for symbol, holding in self._book.holdings.items():
+            price = self._prices.last(self._columns[symbol], played)
+            required += abs(holding.qty) * price * maintenance_rate(price, short=holding.qty < ZERO)
+        return required
 
     def account(self, played: int, rules: VenueRules, configured: Configurations, last: EquityPoint) -> AccountView:
         """The account; margin counts from the minimum equity for it on."""

@@ -54,7 +54,6 @@ from trader.exchange.views import AccountView, EquityPoint, PositionView
 if TYPE_CHECKING:
     from trader.exchange.watchlists import Watchlist
 
-MAINTENANCE = Decimal("0.3")
 MOMENT_NS = 1_000           # between two orders: clients page through lists by time, to the microsecond
 UNCHANGEABLE = PENDING_STATUSES | {"accepted", "accepted_for_bidding", "pending_review", "stopped"}
 
@@ -232,8 +231,7 @@ class Venue:
             tell=self.rules.done_for_day,
         )
         if closes:
-            equity, maintenance = self.equity(), self.gross() * MAINTENANCE
-            self.equity_history.append(EquityPoint(self.now_ns, equity, maintenance))
+            self.equity_history.append(EquityPoint(self.now_ns, self.equity(), self.maintenance()))
 
     # --- orders -------------------------------------------------------------------------------------------
 
@@ -521,6 +519,10 @@ class Venue:
     def gross(self) -> Decimal:
         """The value of all positions, whatever their side."""
         return self.valuation.gross(self.index)
+
+    def maintenance(self) -> Decimal:
+        """What the positions require the account to be worth."""
+        return self.valuation.maintenance(self.index)
 
     def buying_power(self) -> Decimal:
         """What opening orders may still reserve."""
