@@ -10,10 +10,8 @@ import random
 import subprocess
 import sys
 import threading
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from exchange_markets import FREE, walk_panel
@@ -22,7 +20,6 @@ from exchange_raw import Raw
 from trader.exchange.fault_script import FaultScript, read_script
 from trader.exchange.persist import VenueStore
 from trader.exchange.server import ExchangeServer
-from trader.exchange.types import OrderRequest
 from trader.exchange.venue import Venue
 from trader.utils.errors import UserError
 
@@ -181,30 +178,6 @@ def test_an_event_of_a_script_happens_once_in_all_lives(path: Path) -> None:
     faults, _, again = served(path, script, ("step", {"count": 10}))
     assert faults["faults"][0]["spent"]
     assert again == bars != walk_panel(("AAPL",), 60).close[:, 0].tolist()
-
-
-def test_killed_within_a_bar_and_once_more_its_faults_are_asked_once(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    correction = {"event": "correct", "arguments": {"symbol": "AAPL", "close": 99.5}}
-    script = read_script({"kind": "market_event", "count": 0, **correction})
-
-    async def killed_within_a_bar() -> None:
-        venue = Venue(walk_panel(("AAPL",), 60), start_index=1, fill_model=FREE)
-        with VenueStore(path) as store:
-            server = ExchangeServer(venue, persist=store, faults=script)
-            await server.start()
-            venue.submit(OrderRequest(symbol="AAPL", side="buy", type="market", time_in_force="day", qty=Decimal(1)))
-            monkeypatch.setattr(server.data_stream, "publish_slice", Mock(side_effect=KeyboardInterrupt))
-            try:
-                with pytest.raises(KeyboardInterrupt):
-                    server.advance()                # its fill is durable by now
-            finally:
-                await server.stop()
-    asyncio.run(killed_within_a_bar())
-    served(path, script)
-    faults, _, _ = served(path, script)
-    assert (faults["faults"][0]["matched"], faults["total"]) == (1, 1)
 
 
 def test_started_the_same_way_it_goes_on_the_same_way(path: Path) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from exchange_markets import walk_panel
 from exchange_raw import Raw, stream
 from websockets.asyncio.client import ClientConnection
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
+from trader.core.clock import to_ns
 from trader.exchange import pace
+from trader.exchange.outbox import Outbox
 from trader.exchange.pace import TURN_BARS, Readers
 from trader.exchange.persist import VenueStore
 from trader.exchange.server import ExchangeServer
@@ -137,7 +142,7 @@ async def test_trade_updates_leave_before_their_bar_and_after_the_one_before(mak
     said: list[tuple[str, int]] = []
 
     class Ear:
-        """A socket that notes what it is sent: bars by their slice, fills by the slice that was played last."""
+        """A socket that notes what it is sent: bars by their slice, fills by the slice that they happened in."""
 
         unread = 0
 
@@ -146,7 +151,9 @@ async def test_trade_updates_leave_before_their_bar_and_after_the_one_before(mak
 
         def send(self, data: bytes) -> None:
             if self.binary:
-                said.extend([("update", server.venue.index - 1)] * data.count(b'"event":"fill"'))
+                for moment in re.findall(rb'"event":"fill".*?"timestamp":"([^"]+)"', data):
+                    ns = to_ns(datetime.fromisoformat(moment.decode()))
+                    said.append(("update", int(np.searchsorted(server.venue.panel.ts_ns, ns, side="right")) - 1))
             else:
                 told = msgspec.json.decode(data[data.index(b"[") :])
                 said.extend(("bar", message["i"]) for message in told if message["T"] == "b")
@@ -309,10 +316,10 @@ async def test_what_a_turn_tells_was_made_durable(make: Make, tmp_path: Any, mon
         socket = await listener(server)
         control = await Raw.to(server.control_port)
         socket_saw: list[int] = []
-        told = server.data_stream.flush
-        monkeypatch.setattr(server.data_stream, "flush", lambda: (told(), socket_saw.append(saved[-1]))[0])
+        send = Outbox.send
+        monkeypatch.setattr(Outbox, "send", lambda self: (socket_saw.append(saved[-1]), send(self))[1])
         assert (await control.ask("POST", "/v1/step", {"count": 200}))[0] == 200
-        assert [index for index in socket_saw if index > 1] == [65, 129, 193, 201]
+        assert list(dict.fromkeys(socket_saw)) == [1, 65, 129, 193, 201]
         assert len(await heard(socket, 400)) < 10
         assert (await json_of_bars(server)) == 400
         await socket.close()

@@ -152,7 +152,6 @@ def post_faults(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
     server.venue.set_rules(rules)
     added = server.faults.add(script.faults, since=server.venue.index)
     server.arm()
-    server.settle()
     return {"ids": [armed.number for armed in added]}
 
 
@@ -184,7 +183,6 @@ def post_rules(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]:
         server.venue.desk.dirty.add(ACCOUNT)
     except ValueError as error:
         raise refusal("malformed", detail=str(error)) from None
-    server.settle()
     return get_rules(server, body)
 
 
@@ -213,8 +211,7 @@ def post_restart(server: ExchangeServer, body: dict[str, Any]) -> dict[str, Any]
 
 def post_market(server: ExchangeServer, name: str, body: dict[str, Any]) -> dict[str, Any]:
     """An event of the market: halt, resume, gap, split, correct, cancel_trade."""
-    event = server.market.take(name, body)
-    server.settle()
+    event = server.happen(name, body)
     return {**progress(server), "event": msgspec.to_builtins(event)}
 
 
@@ -257,7 +254,9 @@ def answer_control(server: ExchangeServer, request: Request) -> Response:
             return post_market(server, path.removeprefix(MARKET_PATH), body)
         raise refusal("endpoint_not_found")
 
-    return _answered(request, run)
+    answer = _answered(request, run)
+    server.settle()                                 # what is answered is durable
+    return answer
 
 
 def _answered(request: Request, run: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:

@@ -87,16 +87,15 @@ class Lane:
         self.sockets: list[WebSocket] = []
         self.parts: list[bytes] = []
 
-    def send(self) -> None:
-        """Let what waits leave, in frames that clients can read, all in one piece."""
+    def take(self) -> bytes:
+        """What waits, in frames that clients can read, all in one piece; nothing waits then."""
         parts, binary = self.parts, self.binary
         ready = b"".join(
             frame(array_of(parts[at : at + FRAME_MESSAGES], binary=binary), binary=binary)
             for at in range(0, len(parts), FRAME_MESSAGES)
         )
         parts.clear()
-        for socket in self.sockets:
-            socket.send(ready)
+        return ready
 
 
 class DataStream:
@@ -105,7 +104,7 @@ class DataStream:
     Attributes
     ----------
     tamper
-        When set, it gets every batch of messages in place of `deliver`.
+        When set, it gets every batch of messages in place of `queue`.
     bars_sent : int
         The ``seq`` of the last bar message.
     held : int
@@ -116,7 +115,7 @@ class DataStream:
         self, authorize: Authorize, plan: DataPlan | None = None, before_telling: Callable[[], None] = lambda: None,
     ) -> None:
         self._authorize = authorize
-        self._before_telling = before_telling       # makes durable what is told next
+        self._before_telling = before_telling       # makes durable what is told next, and tells what comes first
         self.plan = plan or DataPlan()
         self._subscribers: dict[WebSocket, Subscriber] = {}
         self._lanes: list[Lane] | None = None               # while nobody changes what is subscribed to
@@ -308,13 +307,13 @@ class DataStream:
                 self.tamper([*ticks, *told, *rest])
             else:
                 if ticks:
-                    self._queue(ticks)
+                    self.queue(ticks)
                 if bars:
                     self._queue_bars(made, names, bars)
                 if rest:
-                    self._queue(rest)
-                if not self._holding:
-                    self.flush()
+                    self.queue(rest)
+            if not self._holding:
+                self.flush()
         return [names[column] for column in columns]
 
     def _ticks(self, made: SliceMessages, names: tuple[str, ...]) -> list[Outgoing]:
@@ -350,37 +349,39 @@ class DataStream:
 
     def publish(self, batch: list[Outgoing]) -> None:
         """Send messages to whoever wants them, through whoever tampers with them."""
-        if self.tamper is None and self._holding:
-            self._queue(batch)                      # they leave with the slices of this turn
-        else:
-            (self.tamper or self.deliver)(batch)
-
-    def deliver(self, batch: list[Outgoing]) -> None:
-        """Send messages to whoever wants them, as they are, after those that wait."""
-        if batch:
-            self._queue(batch)
+        (self.tamper or self.queue)(batch)
+        if not self._holding:
             self.flush()
 
     def hold(self) -> None:
-        """Let the messages of the slices that come wait for each other, until `release`."""
+        """Let the messages that come wait for each other, until `release` and `flush`."""
         self._holding = True
         self.held = 0
 
     def release(self) -> None:
-        """Send what waits."""
+        """Let the messages that come leave at once again."""
         self._holding = False
-        self.flush()
 
     def flush(self) -> None:
         """Send what waits now."""
-        lanes = [lane for lane in self._lanes or () if lane.parts]
-        if lanes:
-            self._before_telling()
-            for lane in lanes:
-                lane.send()
+        self._before_telling()
+        ready = self.seal()
+        if ready is not None:
+            ready()
 
-    def _queue(self, batch: list[Outgoing]) -> None:
-        """Put messages into the lanes that want them."""
+    def seal(self) -> Callable[[], None] | None:
+        """What waits, as something that sends it whatever comes after; None when nothing waits."""
+        ready = [(lane.sockets, lane.take()) for lane in self._lanes or () if lane.parts]
+
+        def send() -> None:
+            for sockets, frames in ready:
+                for socket in sockets:
+                    socket.send(frames)
+
+        return send if ready else None
+
+    def queue(self, batch: list[Outgoing]) -> None:
+        """Put messages into the lanes that want them, as they are."""
         encoded: dict[bool, list[bytes]] = {}
         for lane in self._gather() if self._lanes is None else self._lanes:
             binary = lane.binary

@@ -45,9 +45,16 @@ _TITLES = {500: "500 Internal Server Error", 502: "502 Bad Gateway", 503: "503 S
 
 
 class FaultGate:
-    """Stands between every request and its answer; ``orders`` are the faults inside the venue."""
+    """Stands between every request and its answer.
 
-    def __init__(self, plan: FaultPlan, venue: Venue, orders: VenueFaults) -> None:
+    ``orders`` are the faults inside the venue; ``settle`` makes durable that something was hit, before anybody can
+    notice.
+    """
+
+    def __init__(
+        self, plan: FaultPlan, venue: Venue, orders: VenueFaults, settle: Callable[[], None]
+    ) -> None:
+        self._settle = settle
         self._plan = plan
         self._venue = venue
         self._orders = orders
@@ -71,7 +78,12 @@ class FaultGate:
 
         for fault in reversed(self._plan.strike(RequestFault, meant, what, RequestFault.covers)):
             gate = self._effects[type(fault)](fault, gate)
-        gate(request, answer, reply)
+
+        def told(response: Response | None) -> None:
+            self._settle()
+            reply(response)
+
+        gate(request, answer, told)
 
     def symbols_of(self, request: Request) -> frozenset[str]:
         """The symbols that a request is about: in its path, its query, its body, or of the orders that it means."""
@@ -96,7 +108,7 @@ class FaultGate:
         response = answer()
         if response.status == 200 and (request.method, request.path) == ("POST", "/v2/orders"):
             body = msgspec.json.decode(response.body)
-            status = self._venue.desk.orders[body["id"]].status
+            status = self._orders.entered.get(body["id"]) or self._venue.desk.orders[body["id"]].status
             if status in BEFORE_WORK:
                 response = replace(response, body=msgspec.json.encode({**body, "status": status}))
         reply(response)

@@ -89,13 +89,15 @@ def read_script(value: dict[str, Any]) -> FaultScript:
 def script_of_log(lines: list[str]) -> FaultScript:
     """The script that hits again what a log says was hit: the same faults, each ``at`` the matches of its hits.
 
+    Its rules are those of the first hit; what changed them later belongs to the traffic.
+
     ValueError for lines that are no hits.
     """
     hits = msgspec.json.decode(f"[{','.join(lines)}]", type=list[_Logged])
     struck: dict[int, tuple[dict[str, Any], set[int]]] = {}
     for hit in sorted(hits, key=lambda hit: hit.fault):
         struck.setdefault(hit.fault, (hit.rule, set()))[1].add(hit.match)
-    return msgspec.convert({"faults": [
+    return msgspec.convert({"rules": hits[0].rules if hits else {}, "faults": [
         {**{name: value for name, value in rule.items() if name not in _DRAWN}, "at": sorted(matches)}
         for rule, matches in struck.values()
     ]}, FaultScript)
@@ -110,12 +112,21 @@ class _Logged(msgspec.Struct, frozen=True):
     fault: int
     match: Annotated[int, Meta(ge=1)]
     rule: dict[str, Any]
+    rules: dict[str, Any] = {}
 
 
 def _log_lines(text: str) -> list[str]:
     """The lines of a log of hits; none when the text is something else."""
     lines = [line for line in text.splitlines() if line.strip()]
     return lines if lines and lines[0].startswith('{"number":') else []
+
+
+def changes_of(rules: VenueRules, since: VenueRules) -> dict[str, Any]:
+    """What `changed_rules` would need to make one of the other, as JSON values."""
+    if rules is since:
+        return {}
+    now, then = (msgspec.to_builtins(value, order="deterministic") for value in (rules, since))
+    return {name: value for name, value in now.items() if value != then[name]}
 
 
 def check_symbols(faults: Iterable[Fault], known: Collection[str]) -> None:

@@ -1,8 +1,13 @@
-"""Faults between the venue and the streams: messages doubled, lost, late, out of order, bent; connections broken."""
+"""Faults between the venue and the streams: messages doubled, lost, late, out of order, bent; connections broken.
+
+What becomes of a message is decided when it is made, and durable with what it tells of; it is sent, and connections
+break, afterwards. What waits here for a later message or bar is lost when the process dies, as with any server.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from trader.exchange.data_messages import Outgoing
@@ -26,6 +31,7 @@ from trader.exchange.fault_rules import (
     UpdateFault,
 )
 from trader.exchange.faults import FaultPlan, matches_update
+from trader.exchange.outbox import Outbox
 from trader.exchange.trading_stream import TradingStream, Update
 from trader.exchange.websocket import WebSocket
 
@@ -53,17 +59,28 @@ class Lane(Generic[T]):
 
 
 class StreamFaults:
-    """Every message of both streams passes here while a stream fault is armed."""
+    """Every message of both streams passes here while a stream fault is armed.
 
-    def __init__(self, plan: FaultPlan, trading: TradingStream, data: DataStream, bar: Callable[[], int]) -> None:
+    Attributes
+    ----------
+    needed : bool
+        Whether there is anything to do at all.
+    """
+
+    def __init__(
+        self, plan: FaultPlan, trading: TradingStream, data: DataStream, outbox: Outbox, bar: Callable[[], int]
+    ) -> None:
         self._plan = plan
+        self._outbox = outbox
         self._trading_stream = trading
         self._data_stream = data
         self._bar = bar
-        self._trading: Lane[Update] = Lane(TRADING, trading.send, _read_update, _write_update)
-        self._data: Lane[Outgoing] = Lane(DATA, data.deliver, _read_outgoing, _write_outgoing)
+        self._trading: Lane[Update] = Lane(
+            TRADING, lambda updates: outbox.then(partial(trading.send, updates)), _read_update, _write_update
+        )
+        self._data: Lane[Outgoing] = Lane(DATA, data.queue, _read_outgoing, _write_outgoing)
         self._muted: list[tuple[int, WebSocket]] = []
-        self._needed = False                        # whether there is anything to do at all
+        self.needed = False
         self._sockets: dict[type[Fault], Callable[[Any, WebSocket], None]] = {
             KillStream: lambda fault, socket: socket.cut(), HalfOpen: _freeze, Mute: self._mute,
             StreamError: self._say_error,
@@ -71,7 +88,7 @@ class StreamFaults:
 
     def watch(self) -> None:
         """Step between the streams and their listeners when there is something to do, and out of the way when not."""
-        self._needed = needed = bool(self._muted) or self._plan.watches(UpdateFault) or any((
+        self.needed = needed = bool(self._muted) or self._plan.watches(UpdateFault) or any((
             self._trading.behind, self._trading.late, self._data.behind, self._data.late,
         ))
         self._trading_stream.tamper = (lambda batch: self._pass(self._trading, batch)) if needed else None
@@ -79,18 +96,18 @@ class StreamFaults:
 
     def after_bar(self) -> None:
         """A bar was played: what waited for it leaves, mutes end, faults of the step happen."""
-        if not self._needed:
+        if not self.needed:
             return
         self._release(self._trading)
         self._release(self._data)
         bar = self._bar()
         for due, socket in self._muted:
             if due <= bar:
-                socket.mute = False
+                self._outbox.then(partial(_unmute, socket))
         self._muted = [(due, socket) for due, socket in self._muted if due > bar]
         if self._plan.watches(SocketFault):
             for fault in self._plan.strike(SocketFault, lambda fault: fault.event == STEP, {"event": STEP}):
-                self.act(fault)
+                self._outbox.then(partial(self.act, fault))
         self.watch()
 
     def act(self, fault: Any) -> None:
@@ -114,7 +131,7 @@ class StreamFaults:
                 lane.deliver(ready)
                 ready = []
                 for fault in sockets:
-                    self.act(fault)
+                    self._outbox.then(partial(self.act, fault))
             behind, lane.behind = lane.behind, []
             bent = _bent(fields, faults)
             ready.extend(self._moved(lane, message if bent is fields else lane.write(message, bent), faults))
@@ -150,7 +167,7 @@ class StreamFaults:
         socket.mute = True
         if fault.bars:
             self._muted.append((self._bar() + fault.bars, socket))
-            self._needed = True
+            self.needed = True
 
     def _say_error(self, fault: StreamError, socket: WebSocket) -> None:
         if socket not in self._data_stream.sockets:
@@ -181,6 +198,10 @@ def _bent(fields: dict[str, Any], faults: list[Fault]) -> dict[str, Any]:
 
 def _freeze(fault: HalfOpen, socket: WebSocket) -> None:
     socket.frozen = True
+
+
+def _unmute(socket: WebSocket) -> None:
+    socket.mute = False
 
 
 def _read_update(update: Update) -> tuple[str, str | None, dict[str, Any]]:

@@ -19,7 +19,7 @@ from trader.exchange.fault_rules import (
     PassStatus,
     VenueFault,
 )
-from trader.exchange.faults import FaultPlan, matches_order
+from trader.exchange.faults import FaultPlan, What, matches_order
 from trader.exchange.matching import Bar
 from trader.exchange.types import ASIDE_STATUSES, STOP_BECOMES, VenueEvent, VenueOrder
 from trader.exchange.venue import Venue
@@ -87,6 +87,15 @@ def _fill_price(venue: Venue, order: VenueOrder) -> Decimal:
     return price
 
 
+def _is_new_stop_leg(order: VenueOrder) -> bool:
+    return order.type in STOP_BECOMES and order.parent_id is not None and order.replaces is None
+
+
+def _what(order: VenueOrder) -> What:
+    """An order as the log of the faults names it."""
+    return {"order": order.id, "symbol": order.symbol, "side": order.side, "type": order.type}
+
+
 class VenueFaults:
     """Looks at every event of the venue before it is told, and may add to them.
 
@@ -96,6 +105,8 @@ class VenueFaults:
         Orders in a status of a fault, and the bar that ends it.
     passed : set of str
         Orders that were in one: they go on in peace.
+    entered : dict
+        Orders that came with the last `drain`, and the status of a fault that they began with.
     """
 
     def __init__(self, plan: FaultPlan, venue: Venue) -> None:
@@ -103,6 +114,7 @@ class VenueFaults:
         self._venue = venue
         self.passing: dict[str, int] = {}
         self.passed: set[str] = set()
+        self.entered: dict[str, str] = {}
         self._late: list[VenueOrder] = []           # fill when their cancel is told
 
     @contextmanager
@@ -119,6 +131,7 @@ class VenueFaults:
         if self.passing:
             self._go_on()
         told = events = self._venue.drain()
+        self.entered.clear()
         while events and (self._late or self._plan.watches(VenueFault)):
             late, self._late = self._late, []
             for order in late:
@@ -126,13 +139,26 @@ class VenueFaults:
             for event in events:
                 if event.event in (_STARTS, _ENDS):
                     self._strike(event)
+                if event.event == _STARTS:
+                    self._strike_shadow(event)
+            if self.passing:
+                self._go_on()                       # those that pass at once
             events = self._venue.drain()
             told = told + events
         return told
 
+    def _strike_shadow(self, event: VenueEvent) -> None:
+        """A stop that works unseen begins with its target; of all faults it meets the one that gives it a new id."""
+        desk = self._venue.desk
+        for order in desk.siblings(desk.orders[event.order.id]):
+            if order.unseen and _is_new_stop_leg(order):
+                matches = matches_order(order.symbol, order.side, order.type)
+                for fault in self._plan.strike(LegReplaced, matches, _what(order)):
+                    self._act(order, event, fault)
+
     def _strike(self, event: VenueEvent) -> None:
         order = self._venue.desk.orders[event.order.id]
-        is_stop_leg = order.type in STOP_BECOMES and order.parent_id is not None and order.replaces is None
+        is_stop_leg = _is_new_stop_leg(order)
         matches = matches_order(order.symbol, order.side, order.type)
 
         def meant(fault: VenueFault) -> bool:
@@ -144,8 +170,7 @@ class VenueFaults:
                 return False
             return is_stop_leg if isinstance(fault, LegReplaced) else self._can_split(order)
 
-        what = {"order": order.id, "symbol": order.symbol, "side": order.side, "type": order.type}
-        for fault in self._plan.strike(VenueFault, meant, what):
+        for fault in self._plan.strike(VenueFault, meant, _what(order)):
             self._act(order, event, fault)
 
     def _can_split(self, order: VenueOrder) -> bool:
@@ -180,6 +205,7 @@ class VenueFaults:
         self.passed.add(order.id)
         if status in BEFORE_WORK:                   # it does not work yet after all
             venue.desk.mark(order, status)
+            self.entered[order.id] = status
             event.order.status = status
             event.event = "accepted" if status in EVENTLESS else status
         elif status == "done_for_day" or status not in ENDINGS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from random import Random
 from typing import IO, Any
@@ -32,11 +33,12 @@ What = dict[str, Any]
 log = logging.getLogger("alphatrade.exchange.faults")
 
 
-class Hit(msgspec.Struct, frozen=True):
+class Hit(msgspec.Struct, frozen=True, omit_defaults=True):
     """One hit: its number, the fault, the moment of the venue, and what was hit.
 
-    ``match`` says at which of the fault's matches it struck, ``rule`` is the fault itself: with these a log is a
-    script (`trader.exchange.fault_script.script_of_log`).
+    ``match`` says at which of the fault's matches it struck, ``rule`` is the fault itself, ``rules`` the venue's rules
+    that were not those that it began with: with these a log is a script
+    (`trader.exchange.fault_script.script_of_log`).
     """
 
     number: int
@@ -47,6 +49,7 @@ class Hit(msgspec.Struct, frozen=True):
     what: What
     match: int
     rule: dict[str, Any]
+    rules: dict[str, Any] = {}
 
 
 class ArmedState(msgspec.Struct, frozen=True):
@@ -156,14 +159,17 @@ class FaultPlan:
         Receives every hit as a JSON line.
     changed
         Called when there is something new about the plan (`state`).
+    rules
+        Gives the rules of the venue that were changed.
     """
 
     def __init__(
         self, moment: Callable[[], tuple[int, int]], seed: int = 0, log_file: IO[str] | None = None,
-        changed: Callable[[], None] = lambda: None,
+        changed: Callable[[], None] = lambda: None, rules: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self.seed = seed
         self._changed = changed
+        self._rules = rules
         self.log: deque[Hit] = deque(maxlen=MAX_LOG)
         self.total = 0
         self._moment = moment
@@ -234,21 +240,25 @@ class FaultPlan:
         self._armed = {armed.number: Armed.again(armed) for armed in state.armed}
 
     def keep_log(self) -> None:
-        """Go on with the log of an earlier life, up to the last hit that the plan knows of."""
-        if self._file is None:
+        """Go on with the log of an earlier life, up to the last hit that the plan knows of; ValueError for no log."""
+        file = self._file
+        if file is None:
             return
-        self._file.seek(0)
-        lines = self._file.readlines()[: self.total]
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.writelines(lines)
-        self._file.flush()
-        self.log.extend(msgspec.json.decode(line, type=Hit) for line in lines[-MAX_LOG:])
+        file.seek(0)
+        end = 0
+        while self.total and (line := file.readline()).endswith("\n"):
+            hit = msgspec.json.decode(line, type=Hit)
+            if hit.number > self.total:
+                break
+            self.log.append(hit)
+            end += len(line.encode())
+        file.seek(end)
+        file.truncate()                             # and nothing else: there is no moment without the log
 
     def _note(self, armed: Armed, what: What) -> None:
         self.total += 1
         bar, now_ns = self._moment()
-        hit = Hit(self.total, armed.number, armed.kind, bar, now_ns, what, armed.matched, armed.rule)
+        hit = Hit(self.total, armed.number, armed.kind, bar, now_ns, what, armed.matched, armed.rule, self._rules())
         self.log.append(hit)
         log.info("fault %d (%s) hit %s", armed.number, armed.kind, what)
         if self._file is None:
@@ -258,7 +268,14 @@ class FaultPlan:
             self._file.flush()
         except OSError as error:                    # a full disk; the venue goes on
             log.error("cannot write the log of the faults: %s; it ends before hit %d", error, hit.number)
+            _give_up(self._file)
             self._file = None
+
+
+def _give_up(file: IO[str]) -> None:
+    """Close a file that takes nothing more; what it still has in memory is lost."""
+    with suppress(OSError):
+        file.close()
 
 
 # --- what a fault matches ---------------------------------------------------------------------------------------

@@ -7,8 +7,7 @@ as they come due (`trader.exchange.halts`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any, get_args
 
@@ -113,18 +112,6 @@ class MarketEvents:
             Halt: self._halt, Resume: self._resume, Gap: self._gap, SplitShares: self._split, Correct: self._correct,
             CancelTrade: self._cancel_trade,
         }
-
-    @contextmanager
-    def told_together(self) -> Iterator[None]:
-        """Within it nothing is told before everything has happened: what is told is durable, and so is the rest."""
-        told: list[Outgoing] = []
-        publish, self._publish = self._publish, told.extend
-        try:
-            yield
-        finally:
-            self._publish = publish
-            if told:
-                publish(told)
 
     def take(self, name: str, arguments: dict[str, Any]) -> Event:
         """Let an event happen; VenueError 400 for what is none, 422 for an unknown symbol or no bar yet."""

@@ -111,7 +111,8 @@ class VenueStore:
             db.execute(_PUT_STATE, (_encode(take_state(venue, around)),))
             db.execute("COMMIT")
         except sqlite3.Error:
-            db.execute("ROLLBACK")
+            if db.in_transaction:                   # a full disk may have ended it already
+                db.execute("ROLLBACK")
             raise
         desk.dirty.clear()
         self.index = venue.index

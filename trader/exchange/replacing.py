@@ -28,7 +28,6 @@ def replacement(
     desk: Desk,
     rules: VenueRules,
     last_price: Decimal,
-    now_ns: int,
     *,
     qty: Decimal | None,
     limit_price: Decimal | None,
@@ -37,7 +36,7 @@ def replacement(
     time_in_force: str | None,
     client_order_id: str | None,
 ) -> VenueOrder:
-    """A changed copy of ``old`` under a new id, not yet entered; VenueError when the change is not allowed.
+    """A changed copy of ``old``, not yet born (`bear`); VenueError when the change is not allowed.
 
     ``last_price`` is the market's. How long it lives and what it reserves is the caller's to say.
     """
@@ -86,10 +85,6 @@ def replacement(
         else:
             check_beyond("stop_loss.stop_price", stop_price, last_price, above=up)
     new = old.__copy__()
-    new.id = desk.ids.next()
-    new.client_order_id = client_order_id or desk.ids.next()
-    new.number = len(desk.orders) + 1
-    new.created_ns = new.updated_ns = now_ns
     new.replaces, new.replaced_by = old.id, None
     new.reserved = old.reserved * 0
     new.qty = wanted
@@ -108,8 +103,16 @@ def replacement(
         follow(new)
     if new.status == "partially_filled":
         new.status = "new"
-    new.exits = tuple(new.id if exit_id == old.id else exit_id for exit_id in old.exits)
     return new
+
+
+def bear(new: VenueOrder, old: VenueOrder, desk: Desk, client_order_id: str | None, now_ns: int) -> None:
+    """Give a replacement that nothing speaks against its ids and its moment; one that is refused takes none."""
+    new.id = desk.ids.next()
+    new.client_order_id = client_order_id or desk.ids.next()
+    new.number = len(desk.orders) + 1
+    new.created_ns = new.updated_ns = now_ns
+    new.exits = tuple(new.id if exit_id == old.id else exit_id for exit_id in old.exits)
 
 
 def _check_group(old: VenueOrder, desk: Desk, limit: Decimal | None, stop: Decimal | None) -> None:

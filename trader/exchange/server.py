@@ -1,8 +1,9 @@
 """The venue on the network: one port for REST and streams, one for control, one asyncio loop, no threads.
 
-Order of things within a request: the venue changes, the change is durable (with a store), the answer is written,
-then the trade updates leave. Within a turn of bars: each bar's trade updates leave before the bar, all that is told
-was made durable before.
+A deed, be it a request, an event of the market, or a turn of bars, happens wholly or not at all: the venue changes,
+the faults have their say about the change and about every message that tells of it, all of that is durable in one
+piece (with a store), and only then anybody hears of it. A request's answer is written before its trade updates
+leave, each bar's trade updates leave before the bar.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Callable, Mapping
-from typing import IO
+from typing import IO, Any
 
+import msgspec
 import numpy as np
 
 from trader.core.panel import BarPanel
@@ -25,23 +27,24 @@ from trader.exchange.desk import ACCOUNT
 from trader.exchange.errors import VenueError, refusal
 from trader.exchange.fault_gate import FaultGate
 from trader.exchange.fault_rules import MarketFault, PassStatus, RequestFault, Restart, StepFault
-from trader.exchange.fault_script import FaultScript
+from trader.exchange.fault_script import FaultScript, changes_of
 from trader.exchange.fault_streams import StreamFaults
 from trader.exchange.fault_venue import VenueFaults
 from trader.exchange.faults import FaultPlan, always
 from trader.exchange.hours import session_numbers
 from trader.exchange.http import Request, Response, error_response
 from trader.exchange.http_connection import Gate, HttpConnection, Service, Upgraded
-from trader.exchange.market_events import MarketEvents
+from trader.exchange.market_events import Event, MarketEvents
+from trader.exchange.outbox import Outbox
 from trader.exchange.pace import LOCKSTEP, TURN_BARS, Pace, Speed
 from trader.exchange.persist import VenueStore
 from trader.exchange.rate import ALPACAS, RateLimiter, with_headers
 from trader.exchange.routes import TRADING_ROUTES, find_route
 from trader.exchange.surroundings import VenueSurroundings
 from trader.exchange.trading_stream import TradingStream
-from trader.exchange.types import VenueEvent
 from trader.exchange.venue import Venue
 from trader.exchange.websocket import Talk, WebSocket
+from trader.exchange.wire import trade_update_json
 from trader.utils.errors import UserError
 
 LOOPBACK = "127.0.0.1"
@@ -118,30 +121,33 @@ class ExchangeServer:
         self.gate: Gate | None = None
         self.finished = asyncio.Event()
         self.trading_stream = TradingStream(self._authorized)
-        self.data_stream = DataStream(self._authorized, data_plan, self._save)
+        self.data_stream = DataStream(self._authorized, data_plan, self._flush)
+        self._outbox = Outbox(self.trading_stream, self.data_stream)
         self.pace = Pace(
             venue, self._turn, lambda: (*self.trading_stream.sockets, *self.data_stream.sockets), speed,
         )
         script = faults or FaultScript()
-        venue.set_rules(script.ruled(venue.rules))
+        begun = venue.rules
+        venue.set_rules(script.ruled(begun))
         self.faults = FaultPlan(
-            lambda: (venue.index, venue.now_ns), script.seed, fault_log, lambda: venue.desk.dirty.add(ACCOUNT)
+            lambda: (venue.index, venue.now_ns), script.seed, fault_log, lambda: venue.desk.dirty.add(ACCOUNT),
+            lambda: changes_of(venue.rules, begun),
         )
         self.market = MarketEvents(venue, self.data_stream.publish)
         self._venue_faults = VenueFaults(self.faults, venue)
         self._stream_faults = StreamFaults(
-            self.faults, self.trading_stream, self.data_stream, lambda: venue.index
+            self.faults, self.trading_stream, self.data_stream, self._outbox, lambda: venue.index
         )
-        self._fault_gate = FaultGate(self.faults, venue, self._venue_faults)
+        self._fault_gate = FaultGate(self.faults, venue, self._venue_faults, self.settle)
         self.faults.add(script.faults)
         told = RateLimiter(ALPACAS, enforced=False) if rate_told else None
         self._limiter = RateLimiter(rate_limit) if rate_limit else told
-        self._untold: list[VenueEvent] = []
         self._restarting: asyncio.Task[None] | None = None
-        self._around = VenueSurroundings(venue, script, self.faults, self._venue_faults, self.market)
         self._store = persist
         if persist is not None:
-            persist.surroundings = self._around
+            persist.surroundings = VenueSurroundings(
+                venue, script, self.faults, self._venue_faults, self.market, self.data_stream
+            )
         self._keys = dict(api_keys) if api_keys is not None else None
         self._clients = Service(self.answer, self._upgrade, self._gate, self.settle)
         self._controllers = Service(
@@ -159,9 +165,11 @@ class ExchangeServer:
         """Restore, listen, and let time run; UserError when a port is taken or the stored state does not fit."""
         if self._store is not None:
             known = self._store.load(self.venue)
-            self.faults.keep_log()
-            if self._around.asked < self.venue.index:
-                self._strike_step(self.venue.index - 1)             # killed between a bar and its faults
+            try:
+                self.faults.keep_log()
+            except ValueError as error:             # msgspec's are ValueErrors
+                raise UserError(f"cannot go on with the log of the faults: {error}; name the one of this exchange, or "
+                                "a new file") from error
             if not known or self.venue.desk.dirty:
                 self._store.save(self.venue)
         self._stream_faults.watch()
@@ -225,7 +233,7 @@ class ExchangeServer:
     # --- time -----------------------------------------------------------------------------------------------
 
     def advance(self) -> list[str]:
-        """Play one bar: fills become durable and are told, then the bar itself; the symbols that had a bar."""
+        """Play one bar: it and its fills become durable, then they are told; the symbols that had a bar."""
         bars = iter((True,))
         return self._turn(lambda: next(bars, False))
 
@@ -234,16 +242,17 @@ class ExchangeServer:
         stream, venue = self.data_stream, self.venue
         symbols: list[str] = []
         played, restarting = 0, self._restarting
+        self._flush()
         stream.hold()
         try:
             while played < TURN_BARS and stream.held < FRAME_MESSAGES and not venue.done and wanted():
                 symbols = self._play()
                 played += 1
-                if self._restarting is not restarting:
+                if self._restarting is not restarting or self._stream_faults.needed:
                     break                           # connections break at this bar, not at a later one
-            self._save()
         finally:
             stream.release()
+        self._flush()
         if venue.done:
             self.finished.set()
         return symbols
@@ -252,9 +261,8 @@ class ExchangeServer:
         """Play one bar within a turn."""
         venue = self.venue
         i = venue.index
-        self._flush()
         venue.step()
-        self._flush()
+        self._decide()
         if venue.pauses:
             self.market.tell_pauses()
         opens, closes = venue.hours.opens[i], venue.hours.closes[i]
@@ -268,20 +276,28 @@ class ExchangeServer:
         return symbols
 
     def _strike_step(self, i: int) -> None:
-        """Faults that happen after a bar; what is saved from here on knows that they have been asked."""
-        self._around.asked = i + 1
+        """Faults that happen after a bar."""
         if not self.faults.watches(StepFault):
             return
-        with self.market.told_together():
-            for fault in self.faults.strike(StepFault, always, {"step": i}):
-                if isinstance(fault, Restart):
-                    self.restart(fault.seconds)
-                elif isinstance(fault, MarketFault):
-                    try:
-                        self.market.take(fault.event, fault.arguments)
-                    except VenueError as error:
-                        log.error("the fault script's %s did not happen: %s", fault.event, error)
-        self.settle()
+        for fault in self.faults.strike(StepFault, always, {"step": i}):
+            if isinstance(fault, Restart):
+                self.restart(fault.seconds)
+            elif isinstance(fault, MarketFault):
+                try:
+                    self.market.take(fault.event, fault.arguments)
+                except VenueError as error:
+                    log.error("the fault script's %s did not happen: %s", fault.event, error)
+        self._decide()
+
+    def happen(self, name: str, arguments: dict[str, Any]) -> Event:
+        """Let an event of the market happen now; VenueError as `MarketEvents.take`."""
+        self.data_stream.hold()
+        try:
+            event = self.market.take(name, arguments)
+        finally:
+            self.data_stream.release()
+        self._flush()
+        return event
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -338,13 +354,22 @@ class ExchangeServer:
         desk = self.venue.desk
         if not (desk.dirty or desk.events):
             return
-        events = self._venue_faults.drain()
+        self._decide()
         self._save()
-        if self.trading_stream.heard:
-            self._untold.extend(events)
-            if not self._flush_due:
-                self._flush_due = True
-                asyncio.get_running_loop().call_soon(self._flush)
+        if self._outbox and not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _decide(self) -> None:
+        """Let the faults have their say about what has happened and about what is told of it."""
+        events = self._venue_faults.drain()
+        trading = self.trading_stream
+        if not (events and trading.heard):
+            return
+        if trading.tamper is None:
+            self._outbox.tell(events)
+        else:
+            trading.tamper([msgspec.to_builtins(trade_update_json(event)) for event in events])
 
     def _save(self) -> None:
         desk = self.venue.desk
@@ -353,20 +378,11 @@ class ExchangeServer:
         desk.dirty.clear()
 
     def _flush(self) -> None:
-        """Make what is new durable and tell it, after the bars that went before."""
+        """Make what is new durable, and tell it."""
         self._flush_due = False
-        desk = self.venue.desk
-        events = self._venue_faults.drain()
-        if self._untold:
-            events = self._untold + events
-            self._untold = []
-        if events:
-            self._save()
-            if self.trading_stream.heard:
-                self.data_stream.flush()
-                self.trading_stream.publish(events)
-                if desk.dirty:                      # by faults that have hit what was told
-                    self._save()
+        self._decide()
+        self._save()
+        self._outbox.send()
 
     def _authorized(self, key: str, secret: str) -> bool:
         if not key or not secret:

@@ -120,11 +120,12 @@ def put_state(
     desk.event_count = state.event_count
     desk.activities = activities
     desk.reserved = ZERO
+    replacing = {change.new_id for change in state.changes}
     for order in orders:
         desk.orders[order.id] = order
         desk.by_client_id[order.client_order_id] = order.id
         desk.reserved += order.reserved
-        if order.status in BOOK_STATUSES:
+        if order.status in BOOK_STATUSES or (order.status == "pending_new" and order.id not in replacing):
             desk.put(order)
     venue.account_id = state.account_id
     venue.equity_history = equity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from trader.exchange.data_stream import DataStream
 from trader.exchange.fault_script import FaultScript
 from trader.exchange.fault_venue import VenueFaults
 from trader.exchange.faults import FaultPlan, PlanState
@@ -18,11 +19,11 @@ _mark = msgspec.msgpack.Encoder(order="deterministic").encode       # the same i
 class _Around(msgspec.Struct, frozen=True, kw_only=True):
     begun: bytes
     events: list[Entry]
-    asked: int
     passing: dict[str, int]
     passed: frozenset[str]
     plan: PlanState
     rules: VenueRules
+    bars_sent: int = 0
 
 
 class VenueSurroundings:
@@ -31,28 +32,25 @@ class VenueSurroundings:
     Changed bars and orders that faults have put aside always come back. Armed faults, what they have drawn, and the
     rules do so when the server is started with the script and the rules of its earlier life; with others it begins
     anew with those.
-
-    Attributes
-    ----------
-    asked : int
-        The number of bars after which the faults of the step have had their say.
     """
 
     def __init__(
-        self, venue: Venue, script: FaultScript, plan: FaultPlan, orders: VenueFaults, market: MarketEvents
+        self, venue: Venue, script: FaultScript, plan: FaultPlan, orders: VenueFaults, market: MarketEvents,
+        data: DataStream,
     ) -> None:
-        self.asked = venue.index
         self._begun = _mark([script, venue.rules])
         self._venue = venue
         self._plan = plan
         self._orders = orders
         self._market = market
+        self._data = data
 
     def value(self) -> bytes:
         """They as they stand."""
         return _encode(_Around(
-            begun=self._begun, events=self._market.entries, asked=self.asked, passing=self._orders.passing,
+            begun=self._begun, events=self._market.entries, passing=self._orders.passing,
             passed=frozenset(self._orders.passed), plan=self._plan.state, rules=self._venue.rules,
+            bars_sent=self._data.bars_sent,
         ))
 
     def take_up(self, value: bytes, splits: list[Split]) -> None:
@@ -60,7 +58,7 @@ class VenueSurroundings:
         around = msgspec.msgpack.decode(value, type=_Around)
         self._market.replay(around.events, splits)
         self._orders.passing, self._orders.passed = around.passing, set(around.passed)
-        self.asked = around.asked
+        self._data.bars_sent = around.bars_sent
         if around.begun == self._begun:
             self._plan.go_on(around.plan)
             self._venue.set_rules(around.rules)

@@ -28,7 +28,7 @@ class TradingStream:
     Attributes
     ----------
     tamper
-        When set, it gets every batch of trade updates in place of `send`.
+        When set, it gets every batch of trade updates before they are durable, in place of `send` afterwards.
     """
 
     def __init__(self, authorize: Authorize) -> None:
@@ -90,13 +90,7 @@ class TradingStream:
 
     def publish(self, events: Iterable[VenueEvent]) -> None:
         """Send trade updates to all listeners."""
-        if not self.heard:
-            return
-        updates = [trade_update_json(event) for event in events]
-        if self.tamper is None:
-            self.send(updates)
-        else:
-            self.tamper(msgspec.to_builtins(updates))
+        self.send(map(trade_update_json, events))
 
     def send(self, updates: Iterable[Update]) -> None:
         """Send ready updates to all listeners; all of one moment leave together."""

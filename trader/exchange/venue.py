@@ -29,7 +29,7 @@ from trader.exchange.matching import Bar, Matcher, sweep
 from trader.exchange.orders import lifetime, new_order
 from trader.exchange.path import Path, bar_path
 from trader.exchange.prices import Prices, ask_above
-from trader.exchange.replacing import replacement
+from trader.exchange.replacing import bear, replacement
 from trader.exchange.rows import Rows
 from trader.exchange.splits import apply_split
 from trader.exchange.statistics import DailyStatistics
@@ -194,8 +194,9 @@ class Venue:
         desk.bar = i
         if desk.queued and (opens or not regular):
             wake(desk, start, regular=regular)
-        for symbol in sorted(self.halted):
-            suspend(desk, self._columns[symbol], start)
+        if self.halted:
+            for symbol in sorted(self.halted):
+                suspend(desk, self._columns[symbol], start)
         row, figures = self._rows.at(i), self.statistics.of_session(hours.session[i])
 
         def bar_of(column: int) -> Bar | None:
@@ -335,10 +336,9 @@ class Venue:
             raise refusal("not_replaceable", status=old.status)
         if client_order_id is not None and client_order_id in self.desk.by_client_id:
             raise refusal("duplicate_client_order_id")
-        self._next_moment()
         last = self.price_book.last(old.column, self.index)
         new = replacement(
-            old, self.desk, self.rules, last, self.now_ns, qty=qty, limit_price=limit_price,
+            old, self.desk, self.rules, last, qty=qty, limit_price=limit_price,
             stop_price=stop_price, trail=trail, time_in_force=time_in_force, client_order_id=client_order_id,
         )
         new.session, new.expires_ns = lifetime(
@@ -357,6 +357,8 @@ class Venue:
             power = self.buying_power() + old.reserved
             if cost > power:
                 raise too_dear(power, cost)
+        self._next_moment()
+        bear(new, old, self.desk, client_order_id, self.now_ns)
         if self.rules.slow_changes and old.status != "held":
             self.desk.pend(old, new, self.now_ns)
         else:
