@@ -25,7 +25,7 @@ def modules_after(repository: Path, code: str) -> set[str]:
     """Modules in a fresh interpreter after some code."""
     answer = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print('MODULES', *sys.modules)"],
-        cwd=repository, capture_output=True, text=True, timeout=120, check=False)
+        cwd=repository, capture_output=True, text=True, timeout=200, check=False)
     assert "MODULES" in answer.stdout, answer.stderr
     return set(answer.stdout.rpartition("MODULES ")[2].split())
 

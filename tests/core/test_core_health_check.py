@@ -53,7 +53,7 @@ async def fetch(port: int, path: str, method: str = "GET", body: bytes | None = 
     def get() -> tuple[int, bytes, str]:
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers or {}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read(), answer.headers["Content-Type"]
         except urllib.error.HTTPError as error:
             return error.code, error.read(), error.headers["Content-Type"]

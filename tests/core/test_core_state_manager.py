@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
+import random
 import shutil
 import socket
 import subprocess
@@ -20,15 +21,18 @@ needs_redis = pytest.mark.skipif(BINARY is None, reason="redis-server is not ins
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A port that nobody listens on, below those that the system deals out to whoever asks for any."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def start(port: int) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [str(BINARY), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
         stdout=subprocess.DEVNULL)
-    for _ in range(200):
+    for _ in range(1_200):
         try:
             socket.create_connection(("127.0.0.1", port), 0.2).close()
             return process
@@ -48,7 +52,7 @@ def redis_port() -> Iterator[int]:
 
 @needs_redis
 async def test_a_crashed_session_is_found_and_an_ended_one_is_not(redis_port: int) -> None:
-    first = RedisStateManager("127.0.0.1", redis_port, account="paper", lease_s=0.2)
+    first = RedisStateManager("127.0.0.1", redis_port, account="paper", lease_s=50.0)
     await first.initialize()
     assert not first.in_fallback
     assert await first._redis.ping()                                            # type: ignore[union-attr]
@@ -56,7 +60,9 @@ async def test_a_crashed_session_is_found_and_an_ended_one_is_not(redis_port: in
     await first.start_session(session_id="run-1", equity=100_000)
     assert await first.heartbeat(equity=99_000)
 
-    await asyncio.sleep(0.25)                                 # it "dies": nobody renews the lease
+    left = await first._redis.pttl(first._lease_key)                             # type: ignore[union-attr]
+    assert 0 < left <= 50_000
+    await first._redis.pexpire(first._lease_key, 0)                             # type: ignore[union-attr]  it "dies"
     second = RedisStateManager("127.0.0.1", redis_port, account="paper")
     await second.initialize()
     previous = (await second.recover_state())["previous_session"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,7 +60,7 @@ def fake():
 
 @pytest.fixture
 def client(fake):
-    return AlpacaDataClient("KEY", "SECRET", fake.url + "/v2", backoff_s=0.01, read_timeout_s=0.5)
+    return AlpacaDataClient("KEY", "SECRET", fake.url + "/v2", backoff_s=0.01)
 
 
 BARS, LATEST, ACCOUNT_PATH = "/v2/stocks/bars", "/v2/stocks/bars/latest", "/v2/account"
@@ -130,11 +129,13 @@ async def test_refusals_are_the_users_to_mend(fake, client):
 
 
 async def test_a_mute_server_does_not_hang(fake):
-    fake.answers[ACCOUNT_PATH] = [(200, lambda: time.sleep(1.5) or {})]
+    over = threading.Event()
+    fake.answers[ACCOUNT_PATH] = [(200, lambda: over.wait(60) and {})]
     client = AlpacaDataClient("KEY", "SECRET", fake.url, read_timeout_s=0.1, retries=1, backoff_s=0.01)
     with pytest.raises(MarketDataError, match="no answer from http://127"):
         await client.get_account()
     health = await client.health_check()
+    over.set()
     assert not health.healthy
     assert "no answer" in health.detail
 

@@ -102,7 +102,7 @@ async def test_a_half_open_socket_is_found_by_its_pings(monkeypatch: pytest.Monk
     states: list[tuple[str, str]] = []
     async with Account(mute=True) as account:
         stream, task = await run(account, [], states)
-        await until(lambda: account.connections == 2 and stream.state == "up")
+        await until(lambda: account.connections >= 2 and stream.state == "up")      # a busy machine loses sound ones
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert [state for state, _ in states][:3] == ["up", "reconnecting", "up"]

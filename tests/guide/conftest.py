@@ -47,16 +47,16 @@ def exchange(guide_panel: BarPanel, monkeypatch: pytest.MonkeyPatch) -> Iterator
     thread.start()
     server = ExchangeServer(venue)
     try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(60)
         running = Exchange(server, loop)
         monkeypatch.setenv("ALPACA_API_KEY", KEYS[0])
         monkeypatch.setenv("ALPACA_SECRET_KEY", KEYS[1])
         monkeypatch.setenv("ALPACA_BASE_URL", running.url)
         yield running
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 
@@ -76,7 +76,7 @@ def redis_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
         stdout=subprocess.DEVNULL)
     try:
-        for _ in range(200):
+        for _ in range(1_200):
             try:
                 socket.create_connection(("127.0.0.1", port), 0.2).close()
                 break

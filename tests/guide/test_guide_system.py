@@ -193,10 +193,10 @@ def test_emergency_stop_as_a_script(home: Path, repository: Path) -> None:
     script = snippet("emergency_stop").read_text(encoding="utf-8")
     environment = {**os.environ, "ALPHATRADE_HOME": str(home), "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     answer = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment, cwd=repository)
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=200, env=environment, cwd=repository)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == "Cancelled orders: 0\nClosed positions: 0\n"
     status = subprocess.run(
-        [sys.executable, "-m", "trader.cli.main", "status", "--json"], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "trader.cli.main", "status", "--json"], capture_output=True, text=True, timeout=200,
         env=environment, cwd=repository, check=True)
     assert "sim" in json.loads(status.stdout)["halted"]              # until a manual reset
