@@ -300,6 +300,18 @@ def test_a_notional_order_holds_the_shares_that_it_comes_to(market: Market) -> N
     assert not venue.orders()
 
 
+def test_dollars_that_come_to_more_shares_than_they_held_leave_other_orders_theirs(market: Market) -> None:
+    venue = market([CALM, CALM, (80, 80, 80, 80), (80, 80, 80, 80)])
+    venue.submit(buy(10))
+    venue.step()
+    resting = venue.submit(sell(9, type="limit", limit_price=D(120)))
+    dollars = venue.submit(OrderRequest(symbol="AAPL", side="sell", notional=D(100)))
+    venue.step()
+    assert (dollars.status, dollars.qty, dollars.filled_qty) == ("filled", 1, 1)
+    assert venue.position("AAPL").qty == resting.remaining == 9
+    assert venue.position("AAPL").available == 0
+
+
 def test_a_notional_order_has_no_shares_before_some_are_filled(market: Market) -> None:
     """The quantity is that of the price at which it fills, not of one that the market only touched."""
     dry, wet = (100.0, 100.5, 99.5, 100.0, 0.0), (50.0, 50.5, 49.5, 50.0, 1e6)

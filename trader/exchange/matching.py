@@ -235,6 +235,8 @@ class Matcher:
             holding = account.holdings.get(order.symbol)
             held = ZERO if holding is None else holding.qty
             most = -held if order.sign > 0 else held
+            if qty is None:             # dollars that come to more shares than they held leave others theirs
+                most -= self._desk.held_quantity(order.column, order.side) - order.estimate
             if most < wanted:
                 wanted = most
         if wanted <= ZERO:
