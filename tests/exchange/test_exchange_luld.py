@@ -101,6 +101,22 @@ def test_a_gap_over_night_is_the_auctions_affair(market: Market) -> None:
     assert venue.pauses == []
 
 
+@pytest.mark.parametrize("what", ["gap", "split"])
+def test_a_late_opening_is_the_auctions_affair_too(market: Market, what: str) -> None:
+    """Whoever first trades some bars after the bell has no bands of today."""
+    never = (float("nan"),) * 5
+    venue = market({"AAPL": [CALM] * 4 + [never] * 2 + [HIGH] * 2, "MSFT": [CALM] * 8}, per_day=4, rules=RULES)
+    while venue.index < 4:
+        venue.step()
+    if what == "split":
+        venue.apply_split("AAPL", D(2))
+    while venue.index < 6:
+        venue.step()
+    order = venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D(10)))
+    venue.step()
+    assert (order.filled_avg_price, venue.pauses) == (106, [])
+
+
 def test_a_pause_lasts_five_minutes() -> None:
     venue = Venue(
         minutes_panel([100.0] * 10 + [110.0] * 12), start_index=8, fill_model=FREE, rules=RULES,

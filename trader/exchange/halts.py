@@ -62,13 +62,17 @@ def put_standstills(venue: Venue, standstills: list[Standstill]) -> None:
 
 
 def watch_bands(venue: Venue, i: int) -> None:
-    """Pause what opens beyond its price bands; an opening, and the first bar after a halt, set new ones."""
-    if venue.hours.opens[i] or not venue.hours.regular[i]:
+    """Pause what opens beyond its price bands; a symbol's opening, and its first bar after a halt, set new ones."""
+    panel, hours = venue.panel, venue.hours
+    if hours.opens[i] or not hours.regular[i]:
         return
-    start = int(venue.panel.ts_ns[i])
-    for column, band in outside_bands(venue.panel, i):
-        symbol = venue.panel.symbols[column]
-        if symbol not in venue.halted and venue.reopened.get(symbol) != i:
+    start, first = int(panel.ts_ns[i]), i
+    for column, band in outside_bands(panel, i):
+        symbol = panel.symbols[column]
+        while not hours.opens[first]:
+            first -= 1
+        opened = not np.isnan(panel.close[first:i, column]).all()
+        if opened and symbol not in venue.halted and venue.reopened.get(symbol) != i:
             venue.halt(symbol)
             venue.paused[symbol] = start + PAUSE_NS
             venue.pauses.append(Pause(symbol, start, band))
