@@ -127,7 +127,7 @@ def test_the_replay_thread_folds_and_ends():
     player = FakePlayer()
     feed = ReplayFeed(player)
     feed.run_to("breaker")
-    for _ in range(200):
+    for _ in range(6_000):
         notices = feed.notices()
         if notices:
             break
@@ -186,7 +186,7 @@ def test_a_halt_before_the_engine_is_up_is_delivered_first():
     host.start = lambda: host.said.append("started")
 
     def make():
-        begin.wait(5)
+        begin.wait(60)
         return host
     waiting = HostInWaiting(make)
     waiting.start()
@@ -196,7 +196,7 @@ def test_a_halt_before_the_engine_is_up_is_delivered_first():
     waiting.halt("console", "f12")
     waiting.painted()
     begin.set()
-    assert waiting.ready(5) is host
+    assert waiting.ready(60) is host
     waiting.halt("console", "again")
     assert host.said == ["started", ("halt", "console", "f12"), ("halt", "console", "again")]
 
@@ -208,7 +208,7 @@ def test_an_engine_that_cannot_start_is_said(error, code, capsys):
     waiting = HostInWaiting(make)
     waiting.start()
     waiting.painted()
-    assert waiting.ready(5) is None
+    assert waiting.ready(60) is None
     assert LiveFeed(waiting).refused() == (code == 2)
     assert leave(waiting, None, "stop") == code
     assert str(error) in capsys.readouterr().err
@@ -222,5 +222,5 @@ def test_an_attached_session_is_halted_through_its_follower():
     assert not feed.can.resume
     assert feed.frame().account.equity == busy().account.equity
     assert feed.halt("f12") is None
-    assert heard.wait(5)
+    assert heard.wait(60)
     assert feed.resume("me", "why") is not None
