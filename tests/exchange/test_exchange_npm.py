@@ -52,7 +52,7 @@ def test_an_npm_client_sees_alpaca(packages: dict[int, Path], major: int) -> Non
         done = subprocess.run(
             ["node", str(DRIVERS / f"drive{major}.cjs"), str(packages[major]), f"http://127.0.0.1:{server.port}",
              f"http://127.0.0.1:{server.control_port}"],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=200, check=False,
         )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])

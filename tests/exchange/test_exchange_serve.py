@@ -59,7 +59,7 @@ def test_it_says_where_it_listens_and_stops_on_sigterm(bars_file: Path, tmp_path
             assert answer.headers["X-RateLimit-Limit"] == "200"
             assert answer.headers["X-RateLimit-Remaining"] == "199"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
 
 
@@ -179,7 +179,7 @@ def test_a_served_log_of_faults_is_served_again(bars_file: Path, tmp_path: Path)
                 met.append(said)
             finally:
                 process.send_signal(signal.SIGTERM)
-                process.wait(10)
+                process.wait(60)
     assert met[0] == met[1]
     assert 0 < met[0].count(503) < 12
     first, second = ([json.loads(line) for line in path.read_text().splitlines()] for path in (log, again))

@@ -112,12 +112,12 @@ def test_the_command_with_all_its_flags(tmp_path: Path) -> None:
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.headers["X-RateLimit-Limit"] == "200"
         busy = subprocess.run(
-            [*command[:7], "--port", str(ready["port"])], capture_output=True, text=True, timeout=60, check=False,
+            [*command[:7], "--port", str(ready["port"])], capture_output=True, text=True, timeout=200, check=False,
         )
         assert busy.returncode == 2
         assert busy.stderr.count("\n") == 1
         assert str(ready["port"]) in busy.stderr
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
     assert [json.loads(line)["kind"] for line in hits.read_text().splitlines()] == ["server_error"]
