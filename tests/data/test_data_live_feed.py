@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core import events as ev
 from trader.core.clock import DAY_NS, MINUTE_NS, SECOND_NS, VirtualClock, iso
-from trader.core.panel import BarPanel
+from trader.core.panel import BarPanel, Slice
 from trader.core.sessions import bar_grid, sessions_between
 from trader.data.alpaca_client import AlpacaDataClient
 from trader.data.bar_assembler import BarAssembler
@@ -267,6 +267,26 @@ async def test_a_gap_is_filled_from_rest_before_newer_bars(bars: Callable[[], Ba
     assert "filled the gap" in next(e.text for e in session.events if isinstance(e, ev.Note))
 
 
+async def test_slices_do_not_wait_for_who_is_halted() -> None:
+    """The grace of these is beyond all patience: a halt must be known, and its end too."""
+    async with Session(panel()) as session:
+        ready: list[Slice] = []
+
+        async def stepped() -> Slice:
+            ts, _ = session.step()
+            await until(lambda: bool(ready.extend(session.feed.due()) or (ready and ready[-1].ts_ns == ts)))
+            return ready[-1]
+
+        column = SYMBOLS.index("AAPL")
+        assert not np.isnan((await stepped()).close).any()
+        session.server.market.take("halt", {"symbol": "AAPL"})
+        for _ in range(3):
+            assert np.isnan((await stepped()).close).tolist() == [i == column for i in range(len(SYMBOLS))]
+        session.server.market.take("resume", {"symbol": "AAPL"})
+        assert not np.isnan((await stepped()).close).any()
+    assert [event for event in session.events if isinstance(event, ev.DataIssue)] == []
+
+
 # --- the rim against a rude server -------------------------------------------------------------------------
 
 class RudeServer:
@@ -406,6 +426,8 @@ def test_statuses_of_every_tape_and_bars_say_who_stands_still() -> None:
     halts.status(status("3", 12, "C"))
     halts.bar("B", OPEN + 9 * MINUTE_NS)            # of the minute in which the halt came
     assert halts.symbols == ["B"]
+    assert halts.through(OPEN + 10 * MINUTE_NS) == {"B"}
+    assert halts.through(OPEN + 9 * MINUTE_NS) == set()     # it traded in the bar that began then
     halts.bar("B", OPEN + 15 * MINUTE_NS)
     assert halts.symbols == []
     with pytest.raises(ValueError, match="status without a readable field"):

@@ -65,7 +65,7 @@ class LiveFeed:
     fetch : FetchBars | None
         Where gaps are filled from; see `rest_bars`.
     grace_ms : float
-        How long a slice waits for its last symbols, and a bar for its last minute.
+        How long a slice waits for its last symbols that are not halted, and a bar for its last minute.
     mute_after_s : float | None
         With the market open, no word for so long means that the socket is dead, unless all symbols are halted:
         reconnect.
@@ -246,7 +246,7 @@ class LiveFeed:
             self._issue("corrected", bar, "was corrected after it was decided on")
 
     def _into_slice(self, bar: StreamBar) -> None:
-        self._keep(self._slices.offer(bar, time.monotonic_ns()))
+        self._keep(self._slices.offer(bar, time.monotonic_ns(), self._halts.through(bar.ts_ns)))
         for late in self._slices.take_late():
             self._issue("late", late, "came after its slice was closed")
 

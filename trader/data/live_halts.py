@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from trader.data.live_bars import read_time
@@ -42,6 +42,10 @@ class LiveHalts:
     def all_of(self, symbols: Iterable[str]) -> bool:
         """Whether all these symbols stand still."""
         return self._since.keys() >= set(symbols)
+
+    def through(self, ts_ns: int) -> Set[str]:
+        """The symbols that have not traded since a moment: no bar from it on can be theirs."""
+        return {symbol for symbol, since in self._since.items() if since <= ts_ns}
 
     @property
     def symbols(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,8 +38,11 @@ class SliceAssembler:
         self._last_ts = -1
         self._late: list[StreamBar] = []
 
-    def offer(self, bar: StreamBar, now_ns: int) -> list[Slice]:
-        """Take in one bar; the slices that it completes. Symbols that are not asked for are ignored."""
+    def offer(self, bar: StreamBar, now_ns: int, absent: Set[str] = frozenset()) -> list[Slice]:
+        """Take in one bar; the slices that it completes, for which those ``absent`` are not waited for.
+
+        Symbols that are not asked for are ignored.
+        """
         if bar.symbol not in self._column:
             return []
         if bar.ts_ns <= self._last_ts:
@@ -47,7 +50,8 @@ class SliceAssembler:
             return []
         pending = self._pending.setdefault(bar.ts_ns, _Pending(now_ns))
         pending.bars[bar.symbol] = bar
-        return self.flush(bar.ts_ns) if len(pending.bars) == len(self.symbols) else []
+        complete = len(pending.bars) == len(self.symbols) or self._column.keys() <= pending.bars.keys() | absent
+        return self.flush(bar.ts_ns) if complete else []
 
     def tick(self, now_ns: int) -> list[Slice]:
         """The slices whose grace is over."""
