@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal as D
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from exchange_markets import FREE, extended_panel
 
 from trader.backtest.realistic_fills import RealisticFillSimulator
-from trader.exchange.portfolio import intraday_points
+from trader.core.clock import to_ns
+from trader.exchange.portfolio import history_json, intraday_points, session_start
 from trader.exchange.types import OrderRequest
 from trader.exchange.venue import Venue
 from trader.exchange.wire import account_json, order_json, position_json
@@ -73,3 +75,29 @@ def test_what_the_closing_auction_fills_belongs_to_the_bar_that_it_ends() -> Non
     bars = [told[moments.tolist().index(start)] for start in venue.panel.ts_ns[1:].tolist()]
     assert worth[1] < 100_000
     assert bars == pytest.approx(worth)
+
+
+def test_a_days_profit_counts_from_yesterdays_close_also_after_todays(venue: Venue) -> None:
+    venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D(10)))
+    while not venue.done:
+        venue.step()
+    start, end = venue.panel.ts_ns.item(1), venue.now_ns
+    told = history_json(venue, start, end, "15Min", extended=True, reset_daily=True, kinds=[])
+    profit = dict(zip(told["timestamp"], told["profit_loss"], strict=True))
+    bars = [profit[moment // 10**9] for moment in venue.panel.ts_ns.tolist()[1:]]
+    closes = [100.0] * 3 + [102.0] * 4 + [105.0] * 4            # yesterday's
+    assert bars == pytest.approx([10 * (price - close) for price, close in zip(PRICES[1:], closes, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("day", "hour", "extended", "first"),
+    [
+        (9, 5, False, (9, 14, 30)), (9, 16, False, (9, 14, 30)), (9, 21, False, (9, 14, 30)),
+        (9, 22, False, (10, 14, 30)), (9, 22, True, (9, 9, 0)), (9, 23, True, (9, 9, 0)), (6, 12, True, (8, 9, 0)),
+    ],
+)
+def test_a_window_within_days_begins_with_a_session(
+    venue: Venue, day: int, hour: int, extended: bool, first: tuple[int, int, int],
+) -> None:
+    asked, told = (to_ns(datetime(2024, 1, *parts, tzinfo=UTC)) for parts in ((day, hour), first))
+    assert session_start(venue, asked, extended=extended) == told

@@ -243,10 +243,13 @@ def test_portfolio_history_by_everything(at: Clients) -> None:
     ]
     fine = history(period="2D", timeframe="15Min")
     assert len(fine.timestamp) == PER_DAY + 2          # each of the two sessions ends with one point more
-    part = history(start=now - timedelta(hours=1), timeframe="15Min")
-    assert part.timestamp == fine.timestamp[-5:]
+    today = [at for at in fine.timestamp if datetime.fromtimestamp(at, UTC).date() == now.date()]
+    for hours in (0, 1, 12, 17):        # from any moment after yesterday's close on: from today's opening on
+        part = history(start=now - timedelta(hours=hours), timeframe="15Min")
+        assert part.timestamp == today
+        assert part.base_value == fine.equity[-len(today) - 1]
     assert history(start=now - timedelta(hours=1), end=now - timedelta(minutes=30), timeframe="15Min").timestamp == (
-        fine.timestamp[-5:-2]
+        today[:-2]
     )
     assert history(date_end=now.date() - timedelta(days=1), period="1D", timeframe="15Min").timestamp == (
         fine.timestamp[:PER_DAY - 5 + 1]

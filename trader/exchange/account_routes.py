@@ -17,6 +17,7 @@ from trader.exchange.portfolio import (
     default_timeframe,
     history_json,
     period_ns,
+    session_start,
 )
 from trader.exchange.types import Activity, Entry, Split
 from trader.exchange.venue import Venue
@@ -50,7 +51,10 @@ def patch_configurations(venue: Venue, request: Request, _: str) -> Response:
 
 
 def get_portfolio_history(venue: Venue, request: Request, _: str) -> Response:
-    """Equity over a window: ``period`` back from ``end`` (one month from now), or from ``start`` on."""
+    """Equity over a window: ``period`` back from ``end`` (one month from now), or from ``start`` on.
+
+    Within days a ``start`` means its whole session, or the next one when that is over.
+    """
     query = request.query
     end = moment(query, "end")
     if end is None:
@@ -70,6 +74,8 @@ def get_portfolio_history(venue: Venue, request: Request, _: str) -> Response:
     reporting = choice(
         query, "intraday_reporting", "market_hours", ("market_hours", "extended_hours", "continuous"))
     extended = truth(query, "extended_hours") or reporting != "market_hours"
+    if query.get("start") and timeframe != DAILY and reporting != "continuous":
+        start = session_start(venue, start, extended=extended)
     reset = choice(query, "pnl_reset", "per_day", ("per_day", "no_reset")) == "per_day"
     kinds = symbols(query, "cashflow_types")
     for kind in kinds:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trader.core.clock import DAY_NS, MINUTE_NS, SECOND_NS
-from trader.core.days import NEW_YORK
+from trader.core.days import NEW_YORK, days_of
 from trader.core.panel import FloatArray, IntArray
 from trader.exchange.errors import refusal
 
@@ -21,6 +22,7 @@ _DAYS = {"D": 1, "W": 7, "M": 30, "A": 365}
 DAILY = "1D"
 TIMEFRAMES = {"1Min": 1, "5Min": 5, "15Min": 15, "1H": 60, DAILY: 0}
 _FINE_DAYS, MEDIUM_DAYS = 7, 30
+_BEFORE_OPEN_NS = 330 * MINUTE_NS           # the day begins at four in the morning
 
 
 def period_ns(period: str) -> int:
@@ -36,6 +38,15 @@ def default_timeframe(length_ns: int) -> str:
     if length_ns < _FINE_DAYS * DAY_NS:
         return "1Min"
     return "15Min" if length_ns < MEDIUM_DAYS * DAY_NS else DAILY
+
+
+def session_start(venue: Venue, moment_ns: int, *, extended: bool) -> int:
+    """Where a window within days begins that is asked for from a moment on: with the first session not over then."""
+    hours = venue.hours
+    session = bisect_left(hours.ends_ns if extended else hours.closes_ns, moment_ns)
+    if session == hours.sessions:
+        return moment_ns
+    return hours.opens_ns[session] - (_BEFORE_OPEN_NS if extended else 0)
 
 
 def daily_points(venue: Venue) -> tuple[IntArray, FloatArray]:
@@ -114,8 +125,8 @@ def history_json(
 ) -> dict[str, Any]:
     """The answer from ``start_ns`` to ``end_ns``, with the cashflows of some ``kinds``.
 
-    Profit counts from the worth at the window's beginning, or within sessions, with ``reset_daily``, from the
-    previous session's close. The day of that close is told where there was one.
+    Profit counts from the worth at the window's beginning, or within days, with ``reset_daily``, from the previous
+    day's close, after the day's own close too. The day of that close is told where there was one.
     """
     deposited = float(venue.accounts_book.deposited)
     days, closes = daily_points(venue)
@@ -131,7 +142,7 @@ def history_json(
     bases = np.full(len(worth), base)
     if timeframe != DAILY and reset_daily:
         values = np.array([deposited, *(float(point.equity) for point in venue.equity_history)])
-        bases = values[np.searchsorted(noted, moments, side="left")]
+        bases = values[np.searchsorted(days_of(noted), days_of(moments), side="left")]
     profit = worth - bases
     history = {
         "timestamp": (moments // SECOND_NS).tolist(), "equity": worth.round(6).tolist(),
