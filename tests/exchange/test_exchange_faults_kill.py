@@ -127,7 +127,7 @@ def lived(folder: Path, deeds: list[Command], kills: int, rng: random.Random) ->
     try:
         found = {path: life.ask("GET", path) for path in (
             "/v2/account", "/v2/positions", "/v2/orders?status=all&limit=500&nested=true", "/v2/account/activities",
-            "/v2/account/portfolio/history", "/v2/stocks/bars?symbols=AAPL&timeframe=15Min&start=2024-01-01",
+            "/v2/account/portfolio/history", "/v2/stocks/bars?symbols=AAPL,MSFT&timeframe=15Min&start=2024-01-01",
             "/v1/faults",
         )}
     finally:
