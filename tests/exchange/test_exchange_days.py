@@ -15,7 +15,7 @@ from trader.core.clock import to_ns
 from trader.exchange.portfolio import history_json, intraday_points, session_start
 from trader.exchange.types import OrderRequest
 from trader.exchange.venue import Venue
-from trader.exchange.wire import account_json, order_json, position_json
+from trader.exchange.wire import account_json, activity_id, order_json, position_json
 
 # Pre-market, morning, afternoon, after hours: each bar stands still at its price.
 PRICES = [100, 100, 102, 107, 110, 104, 105, 95, 90, 91, 92, 93]
@@ -101,3 +101,8 @@ def test_a_window_within_days_begins_with_a_session(
 ) -> None:
     asked, told = (to_ns(datetime(2024, 1, *parts, tzinfo=UTC)) for parts in ((day, hour), first))
     assert session_start(venue, asked, extended=extended) == told
+
+
+def test_activities_are_named_by_new_yorks_clock() -> None:
+    moment = to_ns(datetime(2019, 5, 24, 15, 34, 6, 977_000, tzinfo=UTC))
+    assert activity_id(moment, "8efc7b9a") == "20190524113406977::8efc7b9a"         # Alpaca's own example

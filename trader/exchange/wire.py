@@ -415,8 +415,8 @@ def asset_json(venue: Venue, symbol: str) -> dict[str, Any]:
 
 
 def activity_id(ts_ns: int, name: str) -> str:
-    """Sortable by time, as Alpaca's: the moment to the millisecond and a UUID."""
-    moment = from_ns(ts_ns)
+    """As Alpaca's: the moment in New York to the millisecond and a UUID."""
+    moment = from_ns(ts_ns).astimezone(NEW_YORK)
     return f"{moment:%Y%m%d%H%M%S}{moment.microsecond // 1000:03d}::{name}"
 
 
