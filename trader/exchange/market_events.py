@@ -42,7 +42,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Halt(Event, frozen=True, tag="halt"):
-    """Trading stops; ``reason`` is the tape's code, LUDP a volatility pause."""
+    """Trading stops, and bars are left out until it goes on; ``reason`` is the tape's code, LUDP a volatility pause."""
 
     reason: str = PAUSE
 
