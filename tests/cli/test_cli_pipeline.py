@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import operator
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -182,3 +184,20 @@ def test_a_feature_that_sees_the_future_is_named(copy, capsys):
     shown = run(capsys, "validate-features", "--home", copy, *DAYS, code=2)
     assert "tomorrow" in shown.err
     assert "look-ahead" in shown.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_an_interrupt_breaks_is_told_as_an_interrupt(monkeypatch, capsys, tmp_path, number):
+    """A library that is interrupted amid its import may swallow that, and fail by what is missing."""
+    def importing(*_, **__):
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        raise AttributeError("partially initialized module")
+
+    monkeypatch.setattr("trader.pipeline.runner.run_stage", importing)
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    home = ["--home", str(tmp_path / "home")]
+    assert main(["pipeline", *home, "--stage", "data", *WORDS]) == 128 + number
+    assert capsys.readouterr().err == (
+        "alphatrade: interrupted; what was done is kept: give the command again to go on\n")
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers

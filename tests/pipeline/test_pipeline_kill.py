@@ -137,7 +137,7 @@ def test_an_interrupt_is_answered_in_one_line_and_the_next_command_goes_on(peace
     while process.poll() is None and done_in(home) < 3:
         time.sleep(0.005)
     process.send_signal(number)
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=200)
     assert process.returncode == 128 + number
     assert (said, errors) == (
         "", "alphatrade: interrupted; what was done is kept: give the command again to go on\n")

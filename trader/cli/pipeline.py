@@ -101,20 +101,29 @@ def run(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _going_on_later() -> Iterator[None]:
     """An interrupt, or a request to end, is answered at once, in one line, and leaves nothing half-written."""
-    def end(number: int, frame: object) -> None:
-        raise KeyboardInterrupt(number)
+    asked: list[int] = []
 
-    main = threading.current_thread() is threading.main_thread()        # nobody else is sent signals
-    before = signal.signal(signal.SIGTERM, end) if main else None
+    def end(number: int, frame: object) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():           # nobody else is sent signals
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, end)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, end)
     try:
         yield
-    except KeyboardInterrupt as interrupt:
-        number = interrupt.args[0] if interrupt.args else signal.SIGINT
+    except (Exception, KeyboardInterrupt) as error:
+        # A library amid its import may turn the interrupt into an error of its own.
+        if not asked and not isinstance(error, KeyboardInterrupt):
+            raise
+        number = asked[0] if asked else signal.SIGINT
         raise UserError(
             "interrupted; what was done is kept: give the command again to go on", exit_code=128 + number) from None
     finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
