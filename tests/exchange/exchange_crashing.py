@@ -153,7 +153,7 @@ class Exchange:
     """
 
     def __init__(self, folder: Path, script: FaultScript, after: Death | None = None, log: str = "") -> None:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         self._folder = folder
         self._log_path = folder / "hits.jsonl"
         self._log_path.write_text(log)

@@ -29,6 +29,7 @@ from trader.exchange.fault_fields import remove_field, set_field, shift_moments
 from trader.exchange.fault_rules import FAULTS
 from trader.exchange.fault_script import FaultScript, load_fault_script, read_faults
 from trader.exchange.server import ExchangeServer
+from trader.exchange.types import VenueRules
 from trader.exchange.venue import Venue
 from trader.utils.errors import UserError
 
@@ -322,7 +323,12 @@ async def test_a_forced_partial_fill(server: ExchangeServer, client: Raw) -> Non
     await socket.close()
 
 
-async def test_a_stop_leg_gets_a_new_id_by_itself(server: ExchangeServer, client: Raw) -> None:
+@pytest.mark.parametrize(("held", "status"), [(False, "new"), (True, "held")])
+async def test_a_stop_leg_gets_a_new_id_by_itself(
+    server: ExchangeServer, client: Raw, held: bool, status: str
+) -> None:
+    """Also where nobody is told that the stop begins to work."""
+    server.venue.set_rules(VenueRules(held_stops=held))
     arm(server, {"kind": "leg_replaced"})
     socket = await listening(server)
     _, entry = await client.ask("POST", "/v2/orders", BRACKET)
@@ -334,7 +340,7 @@ async def test_a_stop_leg_gets_a_new_id_by_itself(server: ExchangeServer, client
     _, then = await client.ask("GET", f"/v2/orders/{old}")
     assert then["status"] == "replaced"
     _, new = await client.ask("GET", f"/v2/orders/{then['replaced_by']}")
-    assert (new["status"], new["stop_price"], new["replaces"]) == ("new", "89.99", old)
+    assert (new["status"], new["stop_price"], new["replaces"]) == (status, "89.99", old)
     assert new["client_order_id"] != then["client_order_id"]
     await socket.close()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from exchange_crashing import Deed, Exchange
 
 from trader.exchange.fault_rules import FAULTS, Restart, UpdateFault
-from trader.exchange.fault_script import FaultScript, read_script
+from trader.exchange.fault_script import FaultScript, read_script, script_of_log
 
 OFTEN = {"count": 0, "probability": 0.2}
 SELDOM = {"count": 0, "probability": 0.05}
@@ -137,6 +138,72 @@ async def test_a_death_at_any_point_of_a_storm_changes_nothing(tmp_path: Path, f
     first = await storm(tmp_path, read_script(faults), 120, 1)
     hits = [json.loads(line) for line in first.log.splitlines()]
     assert [hit["number"] for hit in hits] == list(range(1, first.server.faults.total + 1))
+
+
+async def told_in(life: Exchange, deeds: Iterable[Deed]) -> list[tuple[bytes, list[str]]]:
+    """Do deeds; what their client and the listeners heard of each."""
+    await life.start()
+    told = [((await life.do(deed)).partition(b"\r\n\r\n")[2], life.heard) for deed in deeds]
+    await life.stop()
+    return told
+
+
+async def replayed(folder: Path, count: int, seed: int, **rules: object) -> str:
+    """The log of a storm, which as a script makes the same deeds end the same way, to the byte."""
+    rng, deeds = random.Random(seed), []
+
+    def endless() -> Iterator[Deed]:
+        for number in range(count):
+            deed = next_deed(rng, first, number)
+            if not deed[1].startswith("/v1/faults"):            # what they armed is in the log
+                deeds.append(deed)
+                yield deed
+
+    first = Exchange(folder / "first", read_script({**STORM, "seed": seed, "rules": rules}))
+    told = await told_in(first, endless())
+    again = Exchange(folder / "again", script_of_log(first.log.splitlines()))
+    assert await told_in(again, deeds) == told
+    logs = [
+        [(hit["kind"], hit["bar"], hit["now_ns"], hit["what"]) for hit in map(json.loads, log.splitlines())]
+        for log in (first.log, again.log)
+    ]
+    assert logs[0] == logs[1]
+    return first.log
+
+
+async def test_the_log_of_a_storm_is_its_script_with_its_rules(tmp_path: Path) -> None:
+    log = await replayed(tmp_path, 100, 3, held_stops=True, hard_to_borrow=["MSFT", "AAPL"])
+    hits = [json.loads(line) for line in log.splitlines()]
+    assert hits[0]["rules"] == {"held_stops": True, "hard_to_borrow": ["AAPL", "MSFT"]}
+    assert len({hit["kind"] for hit in hits}) > 20
+
+
+async def test_a_full_disk_is_told_as_500_and_nothing_of_what_it_did_not_take(tmp_path: Path) -> None:
+    on = Exchange(tmp_path / "full", FaultScript())
+    await on.start()
+    on.look = lambda: None                          # type: ignore[method-assign]    # that it is behind is what is told
+    order = {"symbol": "AAPL", "side": "buy", "qty": "1", "type": "limit", "limit_price": "50", "time_in_force": "gtc"}
+    kept = 0
+    on.store._db.execute("PRAGMA max_page_count = 1")                   # as large as it is, no larger
+    while (answer := await on.do(("POST", "/v2/orders", order))).startswith(b"HTTP/1.1 200"):
+        kept += 1
+        assert [json.loads(said)["data"]["event"] for said in on.heard] == ["new"]
+    for deed in (("GET", "/v2/orders", None), ("POST", "/v1/step", {}), ("POST", "/v1/rules", {"luld": True})):
+        assert answer.startswith(b"HTTP/1.1 500")
+        assert not on.heard
+        answer = await on.do(deed)
+    assert len(on.deaths) == kept + 1
+    on.store._db.execute("PRAGMA max_page_count = 100000")
+    assert b'"index":1' in await on.do(("GET", "/v1/state", None))
+    assert '"new"' in on.heard[0]
+    assert (await on.do(("GET", "/v2/orders", None))).count(b'"symbol"') == kept + 1
+    await on.stop()
+
+
+@pytest.mark.slow
+async def test_logs_of_storms_hit_every_kind_again(tmp_path: Path) -> None:
+    logs = [await replayed(tmp_path / str(seed), 300, seed, held_stops=seed % 2 > 0) for seed in range(100, 106)]
+    assert {json.loads(line)["kind"] for log in logs for line in log.splitlines()} == set(FAULTS)
 
 
 @pytest.mark.slow

@@ -151,12 +151,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "venue.db"
 
 
-def served(path: Path, script: FaultScript | None, *deeds: tuple[str, dict[str, Any]], symbol: str = "AAPL") -> Any:
+def served(
+    path: Path, script: FaultScript | None, *deeds: tuple[str, dict[str, Any]], symbol: str = "AAPL",
+    log: Path | None = None,
+) -> Any:
     """Start a server, do deeds through its control API, stop it; its faults and rules before and its bars after."""
     async def life() -> Any:
         venue = Venue(walk_panel((symbol,), 60), start_index=1, fill_model=FREE)
-        with VenueStore(path) as store:
-            server = ExchangeServer(venue, persist=store, faults=script)
+        with VenueStore(path) as store, log.open("a+") if log else contextlib.nullcontext() as hits:
+            server = ExchangeServer(venue, persist=store, faults=script, fault_log=hits)
             await server.start()
             control = await Raw.to(server.control_port)
             try:
@@ -191,6 +194,48 @@ def test_started_the_same_way_it_goes_on_the_same_way(path: Path) -> None:
     faults, rules, _ = served(path, read_script({"kind": "mute"}))
     assert [fault["kind"] for fault in faults["faults"]] == ["mute"]
     assert rules["slow_changes"] is False
+
+
+def test_the_log_of_another_life_is_cut_where_this_one_ends_and_no_other_file_is_touched(
+    path: Path, tmp_path: Path
+) -> None:
+    script = read_script({"kind": "market_event", "event": "gap", "arguments": GAP, "count": 0})
+    log = tmp_path / "hits.jsonl"
+    served(path, script, ("step", {"count": 3}), log=log)
+    whole = log.read_text()
+    ahead = whole.splitlines()[0].replace('"number":1', '"number":4')
+    log.write_text(whole + ahead + '\n{"number":5')
+    served(path, script, log=log)
+    assert log.read_text() == whole
+    log.write_text("my notes\n")
+    with pytest.raises(UserError, match="log of the faults"):
+        served(path, script, log=log)
+    assert log.read_text() == "my notes\n"
+
+
+def test_an_order_that_a_fault_keeps_pending_is_still_an_order(path: Path) -> None:
+    script = read_script({"kind": "status", "status": "pending_new", "bars": 5})
+
+    def life(*deeds: tuple[str, str, Any]) -> Any:
+        async def lived() -> Any:
+            with VenueStore(path) as store:
+                venue = Venue(walk_panel(("AAPL",), 60), start_index=1, fill_model=FREE)
+                server = ExchangeServer(venue, persist=store, faults=script)
+                await server.start()
+                client = await Raw.to(server.port)
+                try:
+                    return [await client.ask(*deed) for deed in deeds]
+                finally:
+                    client.writer.close()
+                    await server.stop()
+        return asyncio.run(lived())
+
+    order = {"symbol": "AAPL", "side": "buy", "qty": "1", "type": "limit", "limit_price": "90", "time_in_force": "gtc"}
+    asked = (("GET", "/v2/orders", None), ("POST", "/v2/orders", {**order, "side": "sell", "limit_price": "89"}))
+    *_, before, crossing = life(("POST", "/v2/orders", order), *asked)
+    assert [order["status"] for order in before[1]] == ["pending_new"]
+    assert crossing[0] == 403
+    assert life(*asked) == [before, crossing]
 
 
 def test_a_new_file_is_a_new_market_and_another_market_is_refused(path: Path) -> None:

@@ -255,8 +255,7 @@ def answer_control(server: ExchangeServer, request: Request) -> Response:
         raise refusal("endpoint_not_found")
 
     answer = _answered(request, run)
-    server.settle()                                 # what is answered is durable
-    return answer
+    return answer if server.settle() else error_response(refusal("internal"))      # what is answered is durable
 
 
 def _answered(request: Request, run: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from trader.exchange.errors import VenueError
+from trader.exchange.errors import VenueError, refusal
 from trader.exchange.fault_fields import remove_field, set_field, shift_moments
 from trader.exchange.fault_rules import (
     AFTER,
@@ -52,7 +52,7 @@ class FaultGate:
     """
 
     def __init__(
-        self, plan: FaultPlan, venue: Venue, orders: VenueFaults, settle: Callable[[], None]
+        self, plan: FaultPlan, venue: Venue, orders: VenueFaults, settle: Callable[[], bool]
     ) -> None:
         self._settle = settle
         self._plan = plan
@@ -80,8 +80,7 @@ class FaultGate:
             gate = self._effects[type(fault)](fault, gate)
 
         def told(response: Response | None) -> None:
-            self._settle()
-            reply(response)
+            reply(response if self._settle() else error_response(refusal("internal")))
 
         gate(request, answer, told)
 

@@ -184,11 +184,11 @@ class Duplicate(UpdateFault, frozen=True, tag="duplicate"):
 
 
 class Reorder(UpdateFault, frozen=True, tag="reorder"):
-    """The message comes after the next one; if none follows, at the end of the next bar."""
+    """The message comes after the next one; if none follows, at the end of the next bar, unless the exchange dies."""
 
 
 class DelayUpdate(UpdateFault, frozen=True, tag="delay_update"):
-    """The message comes ``bars`` bars later."""
+    """The message comes ``bars`` bars later; not to a later life of the exchange: Alpaca's streams repeat nothing."""
 
     bars: Annotated[int, Meta(ge=1, le=100_000)] = 1
 

@@ -55,7 +55,7 @@ class Service:
 
     def __init__(
         self, answer: Answer, upgrade: Upgrade | None, gate: Callable[[], Gate | None],
-        settle: Callable[[], None] = lambda: None,
+        settle: Callable[[], object] = lambda: None,
     ) -> None:
         self.answer = answer
         self.upgrade = upgrade

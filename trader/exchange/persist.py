@@ -95,11 +95,11 @@ class VenueStore:
         return True
 
     def save(self, venue: Venue) -> None:
-        """Make everything that changed since the last call durable, in one transaction."""
+        """Make everything that changed since the last call durable, in one transaction; OSError when it cannot be."""
         desk, db = venue.desk, self._db
         activities = desk.activities
-        db.execute("BEGIN IMMEDIATE")
         try:
+            db.execute("BEGIN IMMEDIATE")
             for order_id in desk.dirty - {ACCOUNT}:
                 order = desk.orders[order_id]
                 db.execute(_PUT_ORDER, (order.number, _encode(order)))
@@ -110,10 +110,10 @@ class VenueStore:
             around = b"" if self.surroundings is None else self.surroundings.value()
             db.execute(_PUT_STATE, (_encode(take_state(venue, around)),))
             db.execute("COMMIT")
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             if db.in_transaction:                   # a full disk may have ended it already
                 db.execute("ROLLBACK")
-            raise
+            raise OSError(f"cannot keep the exchange in {self.path}: {error}") from error
         desk.dirty.clear()
         self.index = venue.index
         self._activities = len(activities)

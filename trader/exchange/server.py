@@ -319,8 +319,8 @@ class ExchangeServer:
         except Exception:
             log.exception("the venue failed on %s %s", request.method, request.path)
             response = error_response(refusal("internal"))
-        if self._store is not None:
-            self.settle()
+        if self._store is not None and not self.settle():
+            response = error_response(refusal("internal"))
         return with_headers(response, headers) if headers else response
 
     def _gate(self) -> Gate | None:
@@ -349,16 +349,24 @@ class ExchangeServer:
         """Clients that are connected, streams included, the control API not."""
         return len(self._clients.connections)
 
-    def settle(self) -> None:
-        """Make what changed durable and tell it soon, after the answers that wait to be written."""
+    def settle(self) -> bool:
+        """Make what changed durable and tell it soon, after the answers that wait to be written.
+
+        False when it cannot be made durable: then nobody may hear of it, until a later attempt succeeds.
+        """
         desk = self.venue.desk
         if not (desk.dirty or desk.events):
-            return
+            return True
         self._decide()
-        self._save()
+        try:
+            self._save()
+        except OSError as error:
+            log.error("%s", error)
+            return False
         if self._outbox and not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush)
+        return True
 
     def _decide(self) -> None:
         """Let the faults have their say about what has happened and about what is told of it."""
@@ -378,7 +386,7 @@ class ExchangeServer:
         desk.dirty.clear()
 
     def _flush(self) -> None:
-        """Make what is new durable, and tell it."""
+        """Make what is new durable, and tell it; OSError when it cannot be made durable, and is not told."""
         self._flush_due = False
         self._decide()
         self._save()
