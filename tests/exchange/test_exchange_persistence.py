@@ -154,6 +154,18 @@ def test_ids_go_on_after_a_restart(tmp_path: Path) -> None:
         assert second.drain()[0].seq == last.seq + 1
 
 
+def test_a_refused_replacement_takes_neither_ids_nor_a_moment() -> None:
+    """It leaves nothing to make durable: what comes next must be the same in a later life."""
+    venue = venue_of()
+    order = venue.submit(OrderRequest(symbol="AAPL", side="buy", qty=D(5), type="limit", limit_price=D(90)))
+    venue.step()
+    before = everything(venue), venue.last_order_ns
+    for change in ({"qty": D(5)}, {"qty": D(50_000)}):
+        with pytest.raises(VenueError):
+            venue.replace(order.id, **change)
+    assert (everything(venue), venue.last_order_ns) == before
+
+
 def test_a_state_of_another_market_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "venue.db"
     with VenueStore(path) as store:
