@@ -94,3 +94,17 @@ def test_a_reader_that_goes_away_is_no_error(repository: Path) -> None:
     assert process.stderr.read() == b""
     assert process.wait(30) == 141
     process.stderr.close()
+
+
+def test_an_interrupt_within_an_exec_does_not_change_the_exit_code(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\nfrom pathlib import Path\nfrom trader.cli.guard import guarded\n"
+        "from trader.utils.errors import UserError\n"
+        "def action():\n"
+        "    try:\n        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n        raise UserError('ended', exit_code=143) from None\n"
+        "sys.exit(guarded('p', action, Path))\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(repository)},
+        capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, done.stderr) == (143, "p: ended\n")

@@ -48,6 +48,10 @@ def guarded(program: str, action: Callable[[], int], home: Callable[[], Path]) -
     except Exception as error:
         say(program, f"unexpected {type(error).__name__}: {error}; {_keep_traceback(home)}")
         return UNEXPECTED
+    finally:
+        # CPython remembers an interrupt that has passed an exec() of text, caught or not, until the next one begins;
+        # a program run by `python -m` would end by SIGINT, whatever its exit code.
+        exec("")
 
 
 def say(program: str, message: str) -> None:
