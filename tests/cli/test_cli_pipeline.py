@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import time
 from pathlib import Path
 
 import pytest
@@ -187,17 +187,24 @@ def test_a_feature_that_sees_the_future_is_named(copy, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_an_interrupt_breaks_is_told_as_an_interrupt(monkeypatch, capsys, tmp_path, number):
-    """A library that is interrupted amid its import may swallow that, and fail by what is missing."""
+def test_an_interrupt_amid_an_import_waits_for_its_end(monkeypatch, capsys, tmp_path, number):
+    """A library whose import is broken off may swallow that, and fail by what is missing."""
+    (tmp_path / "heavy.py").write_text(f"import signal\nsignal.raise_signal({int(number)})\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+
     def importing(*_, **__):
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(number)
-        raise AttributeError("partially initialized module")
+        import heavy
+
+        seen.append(heavy.whole)
+        time.sleep(60)
 
     monkeypatch.setattr("trader.pipeline.runner.run_stage", importing)
+    monkeypatch.delitem(sys.modules, "heavy", raising=False)
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     home = ["--home", str(tmp_path / "home")]
     assert main(["pipeline", *home, "--stage", "data", *WORDS]) == 128 + number
+    assert seen == [True]
     assert capsys.readouterr().err == (
         "alphatrade: interrupted; what was done is kept: give the command again to go on\n")
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers

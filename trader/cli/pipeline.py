@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trader.cli.arguments import (
@@ -101,11 +103,13 @@ def run(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _going_on_later() -> Iterator[None]:
     """An interrupt, or a request to end, is answered at once, in one line, and leaves nothing half-written."""
-    asked: list[int] = []
-
-    def end(number: int, frame: object) -> None:
-        asked.append(number)
-        raise KeyboardInterrupt
+    def end(number: int, frame: FrameType | None) -> None:
+        if _importing(frame):           # a library whose import is broken off fails later, in words of its own
+            again = threading.Timer(0.02, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+        else:
+            raise KeyboardInterrupt(number)
 
     before = {}
     if threading.current_thread() is threading.main_thread():           # nobody else is sent signals
@@ -114,16 +118,21 @@ def _going_on_later() -> Iterator[None]:
             before[signal.SIGINT] = signal.signal(signal.SIGINT, end)
     try:
         yield
-    except (Exception, KeyboardInterrupt) as error:
-        # A library amid its import may turn the interrupt into an error of its own.
-        if not asked and not isinstance(error, KeyboardInterrupt):
-            raise
-        number = asked[0] if asked else signal.SIGINT
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.args[0] if interrupt.args else signal.SIGINT
         raise UserError(
             "interrupted; what was done is kept: give the command again to go on", exit_code=128 + number) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
