@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from decimal import Decimal
@@ -333,3 +334,17 @@ async def json_of_bars(server: ExchangeServer) -> int:
     _, state = await control.ask("GET", "/v1/state")
     control.writer.close()
     return int(state["bars"])
+
+
+async def test_a_pause_in_the_moment_in_which_a_bar_is_due_holds_it(make: Make) -> None:
+    server = await make(50)
+    server.pace.set_speed(9_000)                                  # a bar every 100 ms
+    for _ in range(3):
+        await asyncio.sleep(0)                                    # the pace waits for its bar
+    asyncio.get_running_loop().call_later(0.101, server.pace.set_paused, True)
+    time.sleep(0.15)  # noqa: ASYNC251                              both are due when the loop looks again
+    before = server.venue.index
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert server.pace.paused
+    assert server.venue.index == before

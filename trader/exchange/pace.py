@@ -131,7 +131,8 @@ class Pace:
                     async with asyncio.timeout_at(due):
                         await self._changed.wait()
                 except TimeoutError:
-                    pass
+                    if not self.running or self.walking:        # in the moment in which it was due
+                        continue
                 else:
                     due = now()
                     continue
