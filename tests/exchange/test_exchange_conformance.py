@@ -365,8 +365,8 @@ def test_both_streams_tell_what_happens(exchange: Exchange) -> None:
 
 
 def test_time_runs_at_its_speed_and_stands_still() -> None:
-    panel = walk_panel(("AAPL",), 12)
-    with exchange_of(Venue(panel, fill_model=FREE), speed=90_000) as running:      # a bar every 10 ms
+    panel = walk_panel(("AAPL",), 300)
+    with exchange_of(Venue(panel, fill_model=FREE), speed=18_000) as running:      # a bar every 50 ms
         wait_until(lambda: running.control.get("state")["index"] > 2)
         paused = running.control.post("pause")
         assert running.control.get("state")["index"] == paused["index"]
