@@ -103,13 +103,16 @@ def run(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _going_on_later() -> Iterator[None]:
     """An interrupt, or a request to end, is answered at once, in one line, and leaves nothing half-written."""
+    asked: list[int] = []
+
     def end(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
         if _importing(frame):           # a library whose import is broken off fails later, in words of its own
             again = threading.Timer(0.02, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
         else:
-            raise KeyboardInterrupt(number)
+            raise KeyboardInterrupt
 
     before = {}
     if threading.current_thread() is threading.main_thread():           # nobody else is sent signals
@@ -118,8 +121,8 @@ def _going_on_later() -> Iterator[None]:
             before[signal.SIGINT] = signal.signal(signal.SIGINT, end)
     try:
         yield
-    except KeyboardInterrupt as interrupt:
-        number = interrupt.args[0] if interrupt.args else signal.SIGINT
+    except KeyboardInterrupt:           # a library may have raised one of its own instead
+        number = asked[0] if asked else signal.SIGINT
         raise UserError(
             "interrupted; what was done is kept: give the command again to go on", exit_code=128 + number) from None
     finally:
