@@ -45,6 +45,7 @@ from exchange_serving import Control, serving
 from trader.exchange.server import ExchangeServer
 from trader.exchange.types import OrderRequest
 from trader.exchange.venue import Venue
+from trader.utils.tasks import end
 
 CALM = (100.0, 100.5, 99.5, 100.0)
 BUY, SELL, DAY, GTC = OrderSide.BUY, OrderSide.SELL, TimeInForce.DAY, TimeInForce.GTC
@@ -312,9 +313,7 @@ class Listener:
         for stream in (self._trading, self._data):
             self._tasks.append(self._loop.create_task(stream._run_forever()))
         self._loop.run_forever()
-        for task in self._tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
+        self._loop.run_until_complete(end(*self._tasks))
         self._loop.run_until_complete(asyncio.gather(self._trading.close(), self._data.close()))
 
     async def _update(self, update: Any) -> None:

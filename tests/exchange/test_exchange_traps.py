@@ -25,6 +25,7 @@ from exchange_serving import Control, serving
 from trader.exchange.data_stream import CHANNELS, DATA_PLANS, ERRORS, DataPlan
 from trader.exchange.server import ExchangeServer
 from trader.exchange.venue import Venue
+from trader.utils.tasks import end
 
 CALM = (100.0, 100.5, 99.5, 100.0)
 AUTH = {"action": "auth", "key": "a", "secret": "b"}
@@ -220,9 +221,7 @@ def running(*streams: Any) -> Iterator[None]:
         yield
     finally:
         async def finish() -> None:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
             await asyncio.gather(*(each.close() for each in streams), return_exceptions=True)
 
         asyncio.run_coroutine_threadsafe(finish(), loop).result(60)
@@ -232,9 +231,9 @@ def running(*streams: Any) -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    latest = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end, "nothing arrived in 60 s"
+        assert time.monotonic() < latest, "nothing arrived in 60 s"
         time.sleep(0.01)
 
 

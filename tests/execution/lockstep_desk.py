@@ -21,6 +21,7 @@ from trader.execution.broker_api import AlpacaBroker
 from trader.execution.order_manager import OrderManager
 from trader.execution.reconciliation import ReconciliationEngine
 from trader.execution.trade_stream import TradeUpdateStream, stream_url
+from trader.utils.tasks import end
 
 SYMBOLS = ("AAPL", "MSFT")
 
@@ -87,8 +88,7 @@ async def at_desk(server: ExchangeServer, book: Book | None = None) -> AsyncIter
     try:
         yield Desk(server, book, broker, orders, stream, reconciler, states, told)
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await end(running)
         await orders.close()
         await broker.close()
 

@@ -11,6 +11,7 @@ import websockets
 from fault_broker import until
 
 from trader.execution.trade_stream import SOCKET, TradeUpdateStream, stream_url
+from trader.utils.tasks import end
 
 
 class Account:
@@ -70,8 +71,7 @@ async def test_refused_keys_are_told_and_tried_again() -> None:
         await until(lambda: stream.state == "up")
         await account.say(1)
         await asyncio.wait_for(stream.wait_processed(1), 60)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
     assert updates == [1]
     assert account.connections == 3
     assert states == [("up", ""), ("down", "stopped")]
@@ -88,8 +88,7 @@ async def test_a_taker_that_fails_makes_the_link_start_anew() -> None:
         await until(lambda: account.connections == 2 and stream.state == "up")
         await account.say(3)
         await asyncio.wait_for(stream.wait_processed(3), 60)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
     assert updates == [1, 3]
     assert [state for state, _ in states] == ["up", "reconnecting", "up", "down"]
     assert "the taker failed" in states[1][1]
@@ -103,8 +102,7 @@ async def test_a_half_open_socket_is_found_by_its_pings(monkeypatch: pytest.Monk
     async with Account(mute=True) as account:
         stream, task = await run(account, [], states)
         await until(lambda: account.connections >= 2 and stream.state == "up")      # a busy machine loses sound ones
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
     assert [state for state, _ in states][:3] == ["up", "reconnecting", "up"]
 
 
