@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -28,6 +29,7 @@ from trader.exchange import fault_gate
 from trader.exchange.fault_fields import remove_field, set_field, shift_moments
 from trader.exchange.fault_rules import FAULTS
 from trader.exchange.fault_script import FaultScript, load_fault_script, read_faults
+from trader.exchange.persist import VenueStore
 from trader.exchange.server import ExchangeServer
 from trader.exchange.types import VenueRules
 from trader.exchange.venue import Venue
@@ -521,6 +523,25 @@ async def test_a_restart_waits_for_its_port(server: ExchangeServer, client: Raw)
         await asyncio.sleep(0.02)
     assert (await again.ask("GET", "/v2/clock"))[0] == 200
     again.writer.close()
+
+
+async def test_a_restart_on_a_full_disk_comes_to_its_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with VenueStore(tmp_path / "venue.db") as store:
+        server = ExchangeServer(Venue(walk_panel(("AAPL",), 60), start_index=1, fill_model=FREE), persist=store)
+        await server.start()
+        client = await Raw.to(server.port)
+        store.save = Mock(side_effect=OSError("the disk is full"))      # type: ignore[method-assign]
+        server.venue.halt("AAPL")
+        server.restart(0.0)
+        assert await asyncio.wait_for(client.reader.read(), 60) == b""
+        for _ in range(3_000):
+            with contextlib.suppress(OSError):
+                again = await Raw.to(server.port)
+                break
+            await asyncio.sleep(0.02)
+        again.writer.close()
+        await server.stop()
+    assert "the disk is full" in [record.message for record in caplog.records]
 
 
 async def test_the_script_halts_a_symbol(server: ExchangeServer, client: Raw) -> None:

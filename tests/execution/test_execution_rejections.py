@@ -23,6 +23,8 @@ from trader.execution.rejection_handler import RULES, Action, RejectionHandler, 
     (403, 40310000, "asset AAPL cannot be sold short", "shorting", Action.ABANDON),
     (422, 42210000, "invalid limit_price 10.005. sub-penny increment does not fulfill", "sub_penny", Action.ABANDON),
     (422, 42210000, "bracket orders must be entry orders", "not_an_entry", Action.ABANDON),
+    (422, 42210000, "stop_loss.stop_price must be <= base_price - 0.01", "base_price", Action.ABANDON),
+    (422, 42210000, "stop price must be less than current price", "base_price", Action.ABANDON),
     (422, 42210000, "something that nobody documented", "unprocessable", Action.ABANDON),
     (418, 1, "teapot", "other", Action.ABANDON),
 ])

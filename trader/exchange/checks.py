@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from itertools import product
-from typing import NamedTuple, Protocol
-
-import msgspec
+from typing import NamedTuple
 
 from trader.core.money import CENT, MICRO_SHARE, SHARE, tick_size
 from trader.exchange.book import Side, exempt
 from trader.exchange.errors import VenueError, refusal
-from trader.exchange.types import BUY, SELL, SIGN, ZERO, Configurations, OrderRequest, VenueOrder, VenueRules
+from trader.exchange.situation import Situation
+from trader.exchange.types import BUY, SELL, SIGN, ZERO, OrderRequest, VenueOrder
 
 TYPES = ("market", "limit", "stop", "stop_limit", "trailing_stop")
 TIMES_IN_FORCE = ("day", "gtc", "opg", "cls", "ioc", "fok")
@@ -29,44 +28,6 @@ MINIMUM_NOTIONAL = Decimal(1)
 MINIMUM_TRAIL_PERCENT = Decimal("0.1")
 MAXIMUM = Decimal(10**9)            # of any number: beyond it is a mistake
 TAKES_FRACTIONS = frozenset({"market", "limit", "stop", "stop_limit"})
-
-
-class Figures(Protocol):
-    """Exact figures that cost something to know."""
-
-    def equity(self) -> Decimal:
-        """Cash and positions."""
-
-    def gross(self) -> Decimal:
-        """The value of all positions, whatever their side."""
-
-    def buying_power(self) -> Decimal:
-        """What opening orders may still reserve."""
-
-    def shut(self, time_in_force: str) -> bool:
-        """Whether the window of an auction's time in force is shut."""
-
-
-class Situation(msgspec.Struct, gc=False):
-    """What the rules may look at besides the request.
-
-    ``position`` is signed, ``last_price`` the market's; ``closes`` says that the order reduces the position. ``room``
-    is what opening orders may reserve and ``reserved`` what they do, ``mine`` and ``opposite`` are the sides of the
-    symbol's book.
-    """
-
-    rules: VenueRules
-    configured: Configurations
-    easy_to_borrow: bool
-    figures: Figures
-    last_price: Decimal
-    position: Decimal
-    closes: bool
-    room: Decimal
-    reserved: Decimal
-    reserve_price: Decimal
-    mine: Side
-    opposite: Side
 
 
 class Kind(NamedTuple):

@@ -6,10 +6,10 @@ from decimal import Decimal
 
 from trader.core.clock import DAY_NS, SECOND_NS
 from trader.core.money import to_tick
-from trader.exchange.checks import Situation
 from trader.exchange.desk import Desk
 from trader.exchange.exits import follow
 from trader.exchange.hours import Hours
+from trader.exchange.situation import Situation
 from trader.exchange.types import BUY, SIGN, OrderRequest, VenueOrder, VenueRules
 
 _FIFTY = Decimal(50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from trader.core.money import SHARE
 from trader.exchange.checks import (
@@ -12,15 +13,22 @@ from trader.exchange.checks import (
     NEEDS_STOP,
     check_beyond,
     check_client_id,
+    check_crossing,
     check_stop,
     check_tick,
     check_trail,
+    too_dear,
+    too_many,
 )
 from trader.exchange.desk import Desk
 from trader.exchange.errors import refusal
 from trader.exchange.exits import follow
-from trader.exchange.orders import collar
-from trader.exchange.types import ZERO, VenueOrder, VenueRules
+from trader.exchange.orders import collar, lifetime
+from trader.exchange.situation import reserve_price
+from trader.exchange.types import OPPOSITE, ZERO, VenueOrder, VenueRules
+
+if TYPE_CHECKING:
+    from trader.exchange.venue import Venue
 
 
 def replacement(
@@ -38,7 +46,7 @@ def replacement(
 ) -> VenueOrder:
     """A changed copy of ``old``, not yet born (`bear`); VenueError when the change is not allowed.
 
-    ``last_price`` is the market's. How long it lives and what it reserves is the caller's to say.
+    ``last_price`` is the market's. How long it lives and what it reserves says `cover`.
     """
     for field, price, carried in (
         ("limit_price", limit_price, old.type in NEEDS_LIMIT),
@@ -104,6 +112,29 @@ def replacement(
     if new.status == "partially_filled":
         new.status = "new"
     return new
+
+
+def cover(venue: Venue, new: VenueOrder, old: VenueOrder, last_price: Decimal) -> None:
+    """Let a replacement live and reserve as a new order does; VenueError when the account or its orders forbid it.
+
+    The larger of the old and the new reserve must be covered.
+    """
+    rules, desk = venue.rules, venue.desk
+    new.session, new.expires_ns = lifetime(
+        new.time_in_force, new.extended_hours, rules, venue.hours, venue.index, venue.now_ns,
+    )
+    if rules.wash_trades:
+        check_crossing(new, desk.side(new.column, OPPOSITE[new.side]))
+    if new.closing:
+        existing, mine = abs(venue.accounts_book.quantity(new.symbol)), desk.side(new.column, new.side)
+        others = mine.held - old.remaining
+        if old.status != "held" and new.remaining > existing - others:
+            raise too_many(new.symbol, new.remaining, existing, others, mine)
+        return
+    new.reserve_price = reserve_price(venue, new, last_price)
+    cost, power = new.reserve_price * new.remaining, venue.buying_power() + old.reserved
+    if cost > power:
+        raise too_dear(power, cost)
 
 
 def bear(new: VenueOrder, old: VenueOrder, desk: Desk, client_order_id: str | None, now_ns: int) -> None:

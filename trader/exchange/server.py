@@ -219,7 +219,10 @@ class ExchangeServer:
             self._restarting = asyncio.create_task(self._be_away(seconds), name="venue restart")
 
     async def _be_away(self, seconds: float) -> None:
-        self._flush()
+        try:
+            self._flush()
+        except OSError as error:                    # it breaks off all the same
+            log.error("%s", error)
         main, self._main = self._main, None
         await _shut(main, self._clients)
         await asyncio.sleep(seconds)

@@ -15,8 +15,7 @@ from trader.backtest.realistic_fills import RealisticFillSimulator
 from trader.core.money import MICRO_SHARE, SHARE
 from trader.core.panel import BarPanel
 from trader.exchange.account import Account
-from trader.exchange.book import NOBODY
-from trader.exchange.checks import Situation, check_client_id, check_crossing, plan, too_dear, too_many
+from trader.exchange.checks import check_client_id, plan
 from trader.exchange.day import reinstate, send_home, suspend, wake
 from trader.exchange.desk import ACCOUNT, Desk
 from trader.exchange.errors import VenueError, refusal
@@ -26,19 +25,18 @@ from trader.exchange.hours import Hours
 from trader.exchange.identifiers import IdSource
 from trader.exchange.luld import Pause
 from trader.exchange.matching import Bar, Matcher, sweep
-from trader.exchange.orders import lifetime, new_order
+from trader.exchange.orders import new_order
 from trader.exchange.path import Path, bar_path
-from trader.exchange.prices import Prices, ask_above
-from trader.exchange.replacing import bear, replacement
+from trader.exchange.prices import Prices
+from trader.exchange.replacing import bear, cover, replacement
 from trader.exchange.rows import Rows
+from trader.exchange.situation import situation_of
 from trader.exchange.splits import apply_split
 from trader.exchange.statistics import DailyStatistics
 from trader.exchange.types import (
     BUY,
-    OPPOSITE,
     PENDING_STATUSES,
     SELL,
-    ZERO,
     Activity,
     Configurations,
     Entry,
@@ -261,7 +259,7 @@ class Venue:
         column = self._columns.get(request.symbol)
         if column is None:
             raise refusal("unknown_symbol", symbol=request.symbol)
-        situation = self._situation(request, column)
+        situation = situation_of(self, request, column)
         for check in checks.book:
             check(request, situation)
         self._next_moment()
@@ -341,22 +339,7 @@ class Venue:
             old, self.desk, self.rules, last, qty=qty, limit_price=limit_price,
             stop_price=stop_price, trail=trail, time_in_force=time_in_force, client_order_id=client_order_id,
         )
-        new.session, new.expires_ns = lifetime(
-            new.time_in_force, new.extended_hours, self.rules, self.hours, self.index, self.now_ns,
-        )
-        if self.rules.wash_trades:
-            check_crossing(new, self.desk.side(new.column, OPPOSITE[new.side]))
-        if new.closing:
-            existing, mine = abs(self.accounts_book.quantity(new.symbol)), self.desk.side(new.column, new.side)
-            others = mine.held - old.remaining
-            if old.status != "held" and new.remaining > existing - others:
-                raise too_many(new.symbol, new.remaining, existing, others, mine)
-        else:
-            new.reserve_price = self._reserve_price(new, last)
-            cost = new.reserve_price * new.remaining
-            power = self.buying_power() + old.reserved
-            if cost > power:
-                raise too_dear(power, cost)
+        cover(self, new, old, last)
         self._next_moment()
         bear(new, old, self.desk, client_order_id, self.now_ns)
         if self.rules.slow_changes and old.status != "held":
@@ -581,32 +564,3 @@ class Venue:
         if self.now_ns <= self.last_order_ns:
             self.now_ns = self.last_order_ns + MOMENT_NS
         self.last_order_ns = self.now_ns
-
-    def _situation(self, request: OrderRequest, column: int) -> Situation:
-        side, account = request.side, self.accounts_book
-        holding = account.holdings.get(request.symbol)
-        position = ZERO if holding is None else holding.qty
-        closes = holding is not None and (position > ZERO) is (side == SELL)
-        last = reserve = self.price_book.last(column, self.index)
-        if not closes:
-            reserve = self._reserve_price(request, last)
-        book = self.desk.books.get(column)
-        rules, configured = self.rules, self.configurations
-        return Situation(
-            rules, configured, request.symbol not in self.hard_to_borrow, self, last, position, closes,
-            ZERO if closes else self.valuation.room(self.index, rules, configured), self.desk.reserved, reserve,
-            NOBODY if book is None else book.sides[side], NOBODY if book is None else book.sides[OPPOSITE[side]],
-        )
-
-    def _reserve_price(self, request: OrderRequest | VenueOrder, last: Decimal) -> Decimal:
-        """What a share of an opening order may cost: its own price, else in session the market's far side."""
-        if request.side == BUY:
-            named = request.limit_price or request.stop_price
-            if named is not None and request.type != "trailing_stop":
-                return named
-            if request.type != "market" or not self.hours.open_at[self.index]:
-                return last
-        ask = ask_above(last, self.fill_model.half_spread_bps)
-        if request.side == BUY:
-            return ask
-        return max(request.limit_price or ZERO, ask * self.rules.short_reserve_factor)
