@@ -121,7 +121,8 @@ async def test_killed_at_any_bar_it_finds_the_same_gap(tmp_path: Path, luld: boo
         20: ("halt", {"symbol": "AAPL", "reason": "T1"}), 24: ("gap", {"symbol": "AAPL", "percent": 9.0}),
         31: ("resume", {"symbol": "AAPL"}), 50: ("halt", {"symbol": "MSFT"}),
         52: ("split", {"symbol": "MSFT", "ratio": 2}), 79: ("resume", {"symbol": "MSFT"}),
-        90: ("correct", {"symbol": "AAPL", "close": 99.5}), 130: ("gap", {"symbol": "MSFT", "percent": -9.0}),
+        90: ("correct", {"symbol": "AAPL", "close": 99.5}), 100: ("cancel_trade", {"symbol": "MSFT"}),
+        130: ("gap", {"symbol": "MSFT", "percent": -9.0}),
     }
 
     async def lived(name: str, kills: set[int]) -> tuple[list[Any], list[Any]]:
@@ -149,6 +150,7 @@ async def test_killed_at_any_bar_it_finds_the_same_gap(tmp_path: Path, luld: boo
                 await server.stop()
                 server = await born()
         fills = [(fill.symbol, fill.ts_ns, fill.price, fill.qty) for fill in server.venue.activities]
+        assert (set(server.venue.corrected), server.venue.canceled) == ({(89, 0)}, {(99, 1)})
         server._store.close()
         await server.stop()
         return [fills, *found], [getattr(server.venue.panel, name) for name in VALUES]

@@ -95,17 +95,18 @@ async def test_what_was_told_is_what_is_shown(seed: int) -> None:
         elif kind == "c":
             before = trades[symbol][message["oi"]]
             assert (before["p"], before["s"]) == (message["op"], message["os"])
-            trades[symbol][message["ci"]] = {**before, "p": message["cp"], "s": message["cs"]}
+            trades[symbol][message["ci"]] = {"u": "corrected", **before, "p": message["cp"], "s": message["cs"]}
         elif kind == "x":
             assert trades[symbol][message["i"]]["p"] == message["p"]
+            trades[symbol][message["i"]]["u"] = "canceled"
         elif kind in "bu":
             bars[symbol][message["t"]] = message
         elif kind == "q":
             quotes[symbol].append(message["t"])
     for symbol in SYMBOLS:
-        for kind, fields, found in (("trades", "ipst", trades), ("bars", "tohlcv", bars)):
-            assert [[row[name] for name in fields] for row in found[symbol].values()] == [
-                [row[name] for name in fields] for row in shown(venue, kind, symbol)
+        for kind, fields, found in (("trades", "ipstu", trades), ("bars", "tohlcv", bars)):
+            assert [[row.get(name) for name in fields] for row in found[symbol].values()] == [
+                [row.get(name) for name in fields] for row in shown(venue, kind, symbol)
             ], (symbol, kind)
         assert quotes[symbol] == [row["t"] for row in shown(venue, "quotes", symbol)]
     assert {message["T"] for message in told} >= set("tqbudslc")

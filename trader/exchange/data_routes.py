@@ -110,9 +110,11 @@ def ticks_of(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """One symbol's trades or quotes from a place on (all of the window without one), each with its place.
 
-    They are made bar by bar as they are taken. A place is the bar's number times `TICKS` and the tick's within it.
+    They are made bar by bar as they are taken; trades that were corrected or canceled since say so (``u``). A place is
+    the bar's number times `TICKS` and the tick's within it.
     """
     panel, half = venue.panel, venue.fill_model.half_spread_bps / 1e4
+    changed = {**dict.fromkeys(venue.corrected, "corrected"), **dict.fromkeys(venue.canceled, "canceled")}
     first = int(np.searchsorted(panel.available_ns, window.start, side="right"))
     stop = min(window.played, int(np.searchsorted(panel.ts_ns, window.end, side="right")))
     start = None if position is None else position // TICKS
@@ -124,6 +126,8 @@ def ticks_of(
             panel, i, column, path, panel.volume.item(i, column), half,
             trades=kind == "trades", quotes=kind == "quotes",
         )
+        if kind == "trades" and ticks and (i, column) in changed:
+            ticks[-1]["u"] = changed[i, column]
         for place in _ordered(i * TICKS, i * TICKS + len(ticks), position, newest_first=window.newest_first):
             tick = ticks[place - i * TICKS]
             if window.start <= tick["t"] <= window.end:

@@ -70,7 +70,7 @@ class Correct(Event, frozen=True, kw_only=True, tag="correct"):
 
 
 class CancelTrade(Event, frozen=True, tag="cancel_trade"):
-    """The last trade of the last bar is taken back; the bar stays."""
+    """The last trade of the last bar is taken back: from then on REST says so; the bar stays."""
 
 
 AnyEvent = Halt | Resume | Gap | SplitShares | Correct | CancelTrade
@@ -89,7 +89,7 @@ def read_event(name: str, arguments: dict[str, Any]) -> AnyEvent:
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An event that changed bars, those from ``index`` on."""
+    """An event that changed bars, those from ``index`` on, or the last trade of that one."""
 
     index: int
     event: AnyEvent
@@ -133,6 +133,8 @@ class MarketEvents:
             event = entry.event
             if isinstance(event, Correct):
                 self._revise(event, entry.index)
+            elif isinstance(event, CancelTrade):
+                self._take_back(event, entry.index)
             else:
                 self._change_bars(event, entry.index)
             for split in splits if isinstance(event, SplitShares) else ():
@@ -188,6 +190,8 @@ class MarketEvents:
 
     def _cancel_trade(self, event: CancelTrade) -> None:
         venue, column, i = self._venue, self._column(event), self._last_bar(event)
+        self._keep(event, i)
+        self._take_back(event, i)
         self._publish([cancel_message(self._last_trade(column, i), venue.now_ns)])
 
     # --- inside ---------------------------------------------------------------------------------------------
@@ -232,6 +236,9 @@ class MarketEvents:
         panel.high[i, column] = max(panel.high[i, column], event.close)
         panel.low[i, column] = min(panel.low[i, column], event.close)
         learn_anew(self._venue, column, i)
+
+    def _take_back(self, event: CancelTrade, i: int) -> None:
+        self._venue.canceled.add((i, self._column(event)))
 
     def _keep(self, event: AnyEvent, index: int) -> None:
         self.entries.append(Entry(index, event))

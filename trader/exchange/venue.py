@@ -91,6 +91,8 @@ class Venue:
         The bars that halts have left out so far.
     corrected : dict
         Bar and column to the prices along a bar of which a trade was corrected; the others stay as they were told.
+    canceled : set
+        Bar and column of the bars whose last trade was taken back.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Venue:
         self.pauses: list[Pause] = []
         self.standstills: list[Standstill] = []
         self.corrected: dict[tuple[int, int], Path] = {}
+        self.canceled: set[tuple[int, int]] = set()
         self._owns_bars = False
         self.hard_to_borrow: set[str] = set(self.rules.hard_to_borrow)
         self.index = self.now_ns = self.last_order_ns = 0
