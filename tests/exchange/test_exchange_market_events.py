@@ -88,7 +88,8 @@ async def test_a_correction_is_what_rest_tells_afterwards(pair: tuple[ExchangeSe
     assert (snapshot["latestTrade"]["p"], snapshot["dailyBar"]["l"]) == (98.5, 98.5)
     assert snapshot["latestQuote"]["bp"] <= 98.5 <= snapshot["latestQuote"]["ap"]
     _, trades = await client.ask("GET", "/v2/stocks/AAPL/trades")
-    assert trades["trades"] == [*before["trades"][:-1], {**before["trades"][-1], "p": 98.5}]     # that one alone
+    *others, last = before["trades"]                # that one alone
+    assert trades["trades"] == [*others, {**last, "p": 98.5, "u": "corrected"}]
     assert (await client.ask("GET", "/v2/positions/AAPL"))[1]["current_price"] == "98.5"
     assert (await client.ask("GET", "/v2/account"))[1]["equity"] == "99985"
     client.writer.close()
