@@ -488,6 +488,15 @@ async def test_data_messages_can_be_lost_too(server: ExchangeServer) -> None:
     await socket.close()
 
 
+async def back_at(port: int) -> Raw:
+    """A client of a server that has been away, once it is back."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(OSError):
+                return await Raw.to(port)
+            await asyncio.sleep(0.02)
+
+
 async def test_a_restart_on_the_same_port(server: ExchangeServer, client: Raw) -> None:
     arm(server, {"kind": "restart", "seconds": 1.0, "from_bar": 1})
     _, order = await client.ask("POST", "/v2/orders", {**BUY, "type": "limit", "limit_price": "50"})
@@ -497,12 +506,7 @@ async def test_a_restart_on_the_same_port(server: ExchangeServer, client: Raw) -
     await asyncio.wait_for(socket.wait_closed(), 60)
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", port)
-    while True:
-        try:
-            again = await Raw.to(port)
-            break
-        except OSError:
-            await asyncio.sleep(0.02)
+    again = await back_at(port)
     assert (await again.ask("GET", f"/v2/orders/{order['id']}"))[1]["status"] == "new"
     again.writer.close()
 
@@ -516,11 +520,7 @@ async def test_a_restart_waits_for_its_port(server: ExchangeServer, client: Raw)
     await asyncio.sleep(0.05)                   # its first attempt
     taken.close()
     await taken.wait_closed()
-    for _ in range(3_000):
-        with contextlib.suppress(OSError):
-            again = await Raw.to(server.port)
-            break
-        await asyncio.sleep(0.02)
+    again = await back_at(server.port)
     assert (await again.ask("GET", "/v2/clock"))[0] == 200
     again.writer.close()
 
@@ -534,11 +534,7 @@ async def test_a_restart_on_a_full_disk_comes_to_its_end(tmp_path: Path, caplog:
         server.venue.halt("AAPL")
         server.restart(0.0)
         assert await asyncio.wait_for(client.reader.read(), 60) == b""
-        for _ in range(3_000):
-            with contextlib.suppress(OSError):
-                again = await Raw.to(server.port)
-                break
-            await asyncio.sleep(0.02)
+        again = await back_at(server.port)
         again.writer.close()
         await server.stop()
     assert "the disk is full" in [record.message for record in caplog.records]

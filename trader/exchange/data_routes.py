@@ -114,7 +114,6 @@ def ticks_of(
     the bar's number times `TICKS` and the tick's within it.
     """
     panel, half = venue.panel, venue.fill_model.half_spread_bps / 1e4
-    changed = {**dict.fromkeys(venue.corrected, "corrected"), **dict.fromkeys(venue.canceled, "canceled")}
     first = int(np.searchsorted(panel.available_ns, window.start, side="right"))
     stop = min(window.played, int(np.searchsorted(panel.ts_ns, window.end, side="right")))
     start = None if position is None else position // TICKS
@@ -126,8 +125,11 @@ def ticks_of(
             panel, i, column, path, panel.volume.item(i, column), half,
             trades=kind == "trades", quotes=kind == "quotes",
         )
-        if kind == "trades" and ticks and (i, column) in changed:
-            ticks[-1]["u"] = changed[i, column]
+        if kind == "trades" and ticks:
+            if (i, column) in venue.canceled:
+                ticks[-1]["u"] = "canceled"
+            elif (i, column) in venue.corrected:
+                ticks[-1]["u"] = "corrected"
         for place in _ordered(i * TICKS, i * TICKS + len(ticks), position, newest_first=window.newest_first):
             tick = ticks[place - i * TICKS]
             if window.start <= tick["t"] <= window.end:
